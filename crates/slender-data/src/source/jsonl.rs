@@ -1,0 +1,160 @@
+//! `.jsonl`: one JSON object a line, text in one of its keys.
+//!
+//! Only the wanted key is materialised; the rest of the row is checked for syntax and skipped.
+
+use super::Documents;
+use crate::DataError;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+/// Documents of a JSON lines file. Blank lines are passed over.
+pub(super) fn documents(reader: Box<dyn BufRead + Send>, path: &Path, column: &str) -> Documents {
+    Box::new(Jsonl {
+        reader,
+        path: path.to_path_buf(),
+        column: column.to_string(),
+        line: 0,
+        offset: 0,
+        buffer: Vec::new(),
+        done: false,
+    })
+}
+
+struct Jsonl {
+    reader: Box<dyn BufRead + Send>,
+    path: PathBuf,
+    column: String,
+    line: u64,
+    offset: u64,
+    buffer: Vec<u8>,
+    done: bool,
+}
+
+impl Iterator for Jsonl {
+    type Item = Result<String, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.read_one().transpose();
+        self.done |= !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl Jsonl {
+    fn read_one(&mut self) -> Result<Option<String>, DataError> {
+        loop {
+            self.buffer.clear();
+            let n = self.reader.read_until(b'\n', &mut self.buffer).map_err(DataError::io("read", &self.path))?;
+            if n == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            let start = self.offset;
+            self.offset += n as u64;
+            let row = std::str::from_utf8(&self.buffer).map_err(|e| DataError::InvalidUtf8 {
+                path: self.path.clone(),
+                offset: start + e.valid_up_to() as u64,
+            })?;
+            if !row.trim().is_empty() {
+                return self.parse(row).map(Some);
+            }
+        }
+    }
+
+    fn parse(&self, row: &str) -> Result<String, DataError> {
+        let mut json = serde_json::Deserializer::from_str(row);
+        let found = Column(&self.column)
+            .deserialize(&mut json)
+            .and_then(|found| json.end().map(|()| found))
+            .map_err(|e| DataError::InvalidJson { path: self.path.clone(), line: self.line, message: e.to_string() })?;
+        let place = || format!("{}:{}", self.path.display(), self.line);
+        match found {
+            Found::Text(text) => Ok(text),
+            Found::Other(kind) => {
+                Err(DataError::ColumnType { place: place(), column: self.column.clone(), found: kind.into() })
+            }
+            Found::Missing(keys) => Err(DataError::MissingColumn {
+                place: place(),
+                column: self.column.clone(),
+                available: if keys.is_empty() { "none".into() } else { keys.join(", ") },
+            }),
+        }
+    }
+}
+
+enum Found {
+    Text(String),
+    Other(&'static str),
+    Missing(Vec<String>),
+}
+
+/// Deserialises an object to the value of one key.
+struct Column<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Column<'_> {
+    type Value = Found;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Column<'_> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let mut keys = Vec::new();
+        let mut found = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == self.0 {
+                found = Some(match map.next_value::<serde_json::Value>()? {
+                    serde_json::Value::String(text) => Found::Text(text),
+                    serde_json::Value::Null => Found::Other("null"),
+                    serde_json::Value::Bool(_) => Found::Other("a boolean"),
+                    serde_json::Value::Number(_) => Found::Other("a number"),
+                    serde_json::Value::Array(_) => Found::Other("a list"),
+                    serde_json::Value::Object(_) => Found::Other("an object"),
+                });
+            } else {
+                map.next_value::<IgnoredAny>()?;
+                keys.push(key);
+            }
+        }
+        Ok(found.unwrap_or(Found::Missing(keys)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &'static str) -> Vec<Result<String, DataError>> {
+        documents(Box::new(text.as_bytes()), Path::new("r.jsonl"), "text").collect()
+    }
+
+    #[test]
+    fn rows_become_documents() {
+        let items = read("{\"id\": 1, \"text\": \"a\\nb\"}\n\n{\"text\": \"\u{e9}\", \"meta\": {\"text\": 3}}");
+        assert_eq!(items.into_iter().flatten().collect::<Vec<_>>(), ["a\nb", "\u{e9}"]);
+    }
+
+    #[test]
+    fn errors_name_file_and_line() {
+        let message = |text| read(text).pop().unwrap().unwrap_err().to_string();
+        assert!(message("{\"text\": \"a\"}\n{oops}\n").starts_with("r.jsonl:2: invalid JSON"));
+        assert!(message("{\"text\": \"a\"}\n{\"text\": \"cut").starts_with("r.jsonl:2: invalid JSON"));
+        assert!(message("[1]").contains("r.jsonl:1"));
+        let missing = message("{\"body\": 1, \"id\": 2}");
+        assert!(missing.contains("r.jsonl:1") && missing.contains("body, id"), "{missing}");
+        assert!(message("{\"text\": 5}").contains("a number"));
+    }
+}

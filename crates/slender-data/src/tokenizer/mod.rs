@@ -1,0 +1,233 @@
+//! Text to token ids and back.
+//!
+//! One type for every tokenizer: a Hugging Face `tokenizer.json`, a SentencePiece `tokenizer.model`
+//! (converted, see [`sentencepiece`]), one of a hub repository, or one trained here. Two encoders share the
+//! vocabulary: [`Tokenizer::encode`] for documents never produces a special token from text that merely looks
+//! like one; [`Tokenizer::encode_with_special`] behaves as `tokenizer(text, add_special_tokens=False)` does
+//! in Python, as evaluation needs it.
+
+mod bytes;
+mod load;
+pub(crate) mod sentencepiece;
+mod special;
+mod train;
+
+pub use load::load_tokenizer;
+pub(crate) use train::train_bpe;
+
+use crate::{DataError, fsio};
+use bytes::{Pieces, Style};
+use special::Named;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A tokenizer. Cheap to clone, shared between threads.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    /// As Hugging Face: special tokens in text become their ids.
+    plain: tokenizers::Tokenizer,
+    /// Special tokens in text are text.
+    text: tokenizers::Tokenizer,
+    pieces: Pieces,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    json: String,
+    hash: String,
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("name", &self.inner.name)
+            .field("vocab_size", &self.vocab_size())
+            .field("bos", &self.inner.bos)
+            .field("eos", &self.inner.eos)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokenizer {
+    /// Loads a `tokenizer.json` or a SentencePiece `tokenizer.model`; the content tells which. A
+    /// `tokenizer_config.json` beside it names BOS and EOS.
+    ///
+    /// # Errors
+    /// [`DataError::Io`], or [`DataError::Tokenizer`] with what does not parse or is not supported.
+    pub fn from_file(path: &Path) -> Result<Self, DataError> {
+        let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+        let config = std::fs::read(path.with_file_name("tokenizer_config.json")).ok();
+        Self::build(&path.display().to_string(), &bytes, config.as_deref())
+    }
+
+    /// As [`Tokenizer::from_file`], from the file's content.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] with what does not parse or is not supported.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DataError> {
+        Self::build("(bytes)", bytes, None)
+    }
+
+    /// `config` is the content of a `tokenizer_config.json`.
+    fn build(name: &str, bytes: &[u8], config: Option<&[u8]>) -> Result<Self, DataError> {
+        let failure = |message: String| DataError::Tokenizer { name: name.to_string(), message };
+        let is_json = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+        let mut plain = if is_json {
+            tokenizers::Tokenizer::from_bytes(bytes)
+        } else {
+            tokenizers::Tokenizer::from_bytes(sentencepiece::to_json(bytes).map_err(failure)?)
+        }
+        .map_err(|e| failure(e.to_string()))?;
+        // A tokenizer.json may ask to cut or pad; documents are neither cut nor padded.
+        plain.with_truncation(None).map_err(|e| failure(e.to_string()))?;
+        plain.with_padding(None);
+        let json = plain.to_string(false).map_err(|e| failure(e.to_string()))?;
+        let value = serde_json::from_str(&json).map_err(|e| failure(e.to_string()))?;
+        let pieces = Pieces::new(&plain, &Style::of(&value), &value);
+        let named = match config {
+            Some(config) => Named::from_config(config).map_err(|e| failure(format!("tokenizer_config.json: {e}")))?,
+            None => Named::default(),
+        };
+        let (bos, eos) = special::find(&plain, &named);
+        let mut text = plain.clone();
+        text.set_encode_special_tokens(true);
+        let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
+        let inner = Inner { name: name.to_string(), plain, text, pieces, bos, eos, json, hash };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same tokenizer with other BOS and EOS, as recorded in a manifest.
+    pub(crate) fn with_special(&self, bos: Option<u32>, eos: Option<u32>) -> Self {
+        let i = &self.inner;
+        let inner = Inner {
+            name: i.name.clone(),
+            plain: i.plain.clone(),
+            text: i.text.clone(),
+            pieces: i.pieces.clone(),
+            bos,
+            eos,
+            json: i.json.clone(),
+            hash: i.hash.clone(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Ids of a document's text, with the document's first token before them if `add_bos`
+    /// ([`Tokenizer::document_start_id`]; nothing if there is none). Nothing else is added, and text that looks
+    /// like a special token stays text. Text that the model refuses, having no unknown token, is spelled
+    /// character by character.
+    pub fn encode(&self, text: &str, add_bos: bool) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 3 + 2);
+        ids.extend(self.document_start_id().filter(|_| add_bos));
+        self.encode_into(text, &mut ids);
+        ids
+    }
+
+    fn encode_into(&self, text: &str, ids: &mut Vec<u32>) {
+        match self.inner.text.encode_fast(text, false) {
+            Err(_) => self.inner.pieces.spell(text, ids),
+            Ok(encoding) => {
+                let special = |id: &u32| self.inner.pieces.is_special(*id);
+                if !encoding.get_ids().iter().any(special) {
+                    ids.extend_from_slice(encoding.get_ids());
+                    return;
+                }
+                // Merges can spell a special token's name out of its letters; keep the letters.
+                for id in encoding.get_ids() {
+                    match self.inner.pieces.special_text(*id) {
+                        Some(text) => self.inner.pieces.spell(text, ids),
+                        None => ids.push(*id),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ids as `tokenizer(text, add_special_tokens=False)` in Python gives them: special tokens in the text
+    /// become their ids.
+    pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
+        match self.inner.plain.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            Err(_) => self.encode(text, false),
+        }
+    }
+
+    /// Text of ids; special tokens give nothing. Ids that do not form UTF-8 give U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner.plain.decode(ids, true).unwrap_or_default()
+    }
+
+    /// The token's own string, such as `▁the`; `None` if there is no such id.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        self.inner.plain.id_to_token(id)
+    }
+
+    /// Id of a token's own string.
+    pub fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.plain.token_to_id(token)
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.pieces.len()
+    }
+
+    /// Begin-of-sequence token: named by `tokenizer_config.json`, else found by its usual names.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.inner.bos
+    }
+
+    /// End-of-sequence token, found as [`Tokenizer::bos_id`].
+    pub fn eos_id(&self) -> Option<u32> {
+        self.inner.eos
+    }
+
+    /// The token every prepared document starts with: BOS, else EOS, which then divides documents as it does
+    /// for GPT-2; `None` if there is neither.
+    pub fn document_start_id(&self) -> Option<u32> {
+        self.inner.bos.or(self.inner.eos)
+    }
+
+    /// Whether the token is special: part of no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.pieces.is_special(id)
+    }
+
+    /// Bytes of UTF-8 text the token stands for: raw bytes of byte-level pieces, one for `▁` and for `<0xAB>`,
+    /// none for special tokens and for ids there are not.
+    ///
+    /// Tokenizers that put a space before a text count it as a byte; [`Tokenizer::prefix_bytes`] is how many.
+    pub fn token_bytes(&self, id: u32) -> usize {
+        self.inner.pieces.bytes(id)
+    }
+
+    /// Bytes that the first token of a document has beyond its text: 1 if the tokenizer puts a space before a
+    /// text (LLaMA), else 0.
+    pub fn prefix_bytes(&self) -> usize {
+        self.inner.pieces.prefix_bytes()
+    }
+
+    /// BLAKE3 in hex of the canonical JSON: the same for files that differ in layout only.
+    pub fn hash(&self) -> &str {
+        &self.inner.hash
+    }
+
+    /// File or repository it was loaded from.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Writes `tokenizer.json` to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn save(&self, path: &Path) -> Result<(), DataError> {
+        fsio::write_atomic(path, self.inner.json.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,475 @@
+//! The result of an evaluation, in memory and as the file `slender-eval/1`.
+//!
+//! The JSON has the keys of lm-evaluation-harness (`results.<task>."acc,none"`, `versions`,
+//! `n-samples`, …), so its readers read ours; what the harness has no place for stands beside them
+//! under keys of our own. The table for people is in [`crate::table`].
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::data::TaskData;
+use crate::error::EvalError;
+use crate::metrics::{Estimate, mean_of};
+use crate::records::ExampleRecord;
+use crate::tasks::{HARNESS_VERSION, Metric, Task};
+
+/// Name and version of the file format.
+pub const FORMAT: &str = "slender-eval/1";
+
+/// The settings that move scores, kept with every result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// First so many examples of each task, `null` for all.
+    pub limit: Option<usize>,
+    /// `hub`, `builtin` or a directory.
+    pub data: String,
+    /// Whether BOS stands before every context.
+    pub add_bos: bool,
+    /// The token that stands for an empty context.
+    pub prefix_token: Option<u32>,
+    /// Most tokens that the model reads; longer contexts lose their beginning.
+    pub max_seq_len: usize,
+    /// Input tokens of a batch (changes no score).
+    pub batch_tokens: usize,
+}
+
+/// The result of one task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskReport {
+    /// Task name.
+    pub task: String,
+    /// Each metric with its standard error, in the task's order.
+    pub metrics: Vec<(String, Estimate)>,
+    /// Examples scored.
+    pub examples: usize,
+    /// Examples in the file.
+    pub loaded: usize,
+    /// Examples of the published split.
+    pub published: usize,
+    /// The harness's version of the task.
+    pub version: f64,
+    /// Whether a shipped slice was scored.
+    pub fixture: bool,
+    /// Accuracy expected of a uniform guess on the examples scored.
+    pub chance: f64,
+    /// File or repository.
+    pub origin: String,
+    /// BLAKE3 of the data file, in hex.
+    pub data_blake3: String,
+    /// Examples whose context was cut to fit the model.
+    pub truncated: usize,
+    /// Examples with a continuation longer than the model, scored in windows.
+    pub windows: usize,
+    /// What a reader of the scores must know.
+    pub warnings: Vec<String>,
+}
+
+impl TaskReport {
+    pub(crate) fn new(
+        task: &Task,
+        data: &TaskData,
+        loaded: usize,
+        metrics: Vec<(String, Estimate)>,
+        truncated: usize,
+        windows: usize,
+    ) -> Self {
+        let n = data.examples.len();
+        let chances = data.examples.iter().map(|e| 1.0 / e.choices.len() as f64);
+        let mut warnings = data.warnings.clone();
+        if truncated > 0 {
+            warnings.push(format!(
+                "{truncated} of {n} examples lost the beginning of a context to fit the model"
+            ));
+        }
+        if windows > 0 {
+            warnings.push(format!(
+                "{windows} of {n} examples have a choice longer than the model, scored in windows \
+                 (lm-evaluation-harness stops there)"
+            ));
+        }
+        Self {
+            task: task.name.to_owned(),
+            metrics,
+            examples: n,
+            loaded,
+            published: task.examples,
+            version: task.version,
+            fixture: data.fixture,
+            chance: chances.sum::<f64>() / n as f64,
+            origin: data.origin.clone(),
+            data_blake3: data.blake3.clone(),
+            truncated,
+            windows,
+            warnings,
+        }
+    }
+
+    /// A metric by name, where the task reports it.
+    pub fn metric(&self, name: &str) -> Option<Estimate> {
+        let found = self.metrics.iter().find(|(metric, _)| metric == name);
+        found.map(|(_, estimate)| *estimate)
+    }
+}
+
+/// The results of one model on some tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalReport {
+    /// What was evaluated, as the user named it.
+    pub model: String,
+    /// Training step of the checkpoint, where known.
+    pub step: Option<u64>,
+    /// Hash of the weights.
+    pub weights_hash: String,
+    /// Hash of the tokenizer.
+    pub tokenizer_hash: String,
+    /// Settings that move scores.
+    pub settings: Settings,
+    /// One for each task, in the order they were asked for.
+    pub tasks: Vec<TaskReport>,
+    /// Seconds it took.
+    pub elapsed_s: f64,
+    /// Every example; not part of the JSON, see [`crate::write_records`].
+    pub examples: Vec<ExampleRecord>,
+}
+
+impl EvalReport {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            model: String::new(),
+            step: None,
+            weights_hash: String::new(),
+            tokenizer_hash: String::new(),
+            settings,
+            tasks: Vec::new(),
+            elapsed_s: 0.0,
+            examples: Vec::new(),
+        }
+    }
+
+    /// Says what was evaluated: its name, the training step and the hash of its weights.
+    #[must_use]
+    pub fn for_model(mut self, model: &str, step: Option<u64>, weights_hash: &str) -> Self {
+        model.clone_into(&mut self.model);
+        self.step = step;
+        weights_hash.clone_into(&mut self.weights_hash);
+        self
+    }
+
+    /// The result of a task, where it was run.
+    pub fn task(&self, name: &str) -> Option<&TaskReport> {
+        self.tasks.iter().find(|task| task.task == name)
+    }
+
+    /// Unweighted mean over the tasks that were run, BoolQ left out on request.
+    ///
+    /// For [`Metric::AccNorm`] a task without it counts with its `acc`. BoolQ is left out because its
+    /// majority class is 62 %: small models score anything between 40 and 62 there by the balance of
+    /// two words, and that noise dominates a mean over eight tasks.
+    pub fn average(&self, metric: Metric, with_boolq: bool) -> Option<Estimate> {
+        let scores: Option<Vec<Estimate>> = self
+            .averaged(with_boolq)
+            .map(|task| {
+                task.metric(metric.name())
+                    .or_else(|| task.metric(Metric::Acc.name()))
+            })
+            .collect();
+        mean_of(&scores?)
+    }
+
+    fn averaged(&self, with_boolq: bool) -> impl Iterator<Item = &TaskReport> {
+        let counted = move |task: &&TaskReport| with_boolq || task.task != "boolq";
+        self.tasks.iter().filter(counted)
+    }
+
+    /// The report as JSON, in the form of `slender-eval/1`.
+    pub fn to_json(&self) -> Value {
+        let by_task = |value: &dyn Fn(&TaskReport) -> Value| -> Value {
+            let pairs = self
+                .tasks
+                .iter()
+                .map(|task| (task.task.clone(), value(task)));
+            Value::Object(pairs.collect())
+        };
+        json!({
+            "format": FORMAT,
+            "model": self.model,
+            "step": self.step,
+            "weights_hash": self.weights_hash,
+            "tokenizer_hash": self.tokenizer_hash,
+            "results": by_task(&results_of),
+            "average": self.average_json(true),
+            "average_without_boolq": self.average_json(false),
+            "n-samples": by_task(&|task| json!({
+                "original": task.loaded, "effective": task.examples, "published": task.published,
+            })),
+            "n-shot": by_task(&|_| json!(0)),
+            "higher_is_better": by_task(&|task| {
+                let names = task.metrics.iter().map(|(name, _)| (name.clone(), json!(true)));
+                Value::Object(names.collect())
+            }),
+            "versions": by_task(&|task| json!(task.version)),
+            "fixture": by_task(&|task| json!(task.fixture)),
+            "chance": by_task(&|task| json!(task.chance)),
+            "data": by_task(&|task| json!({"origin": task.origin, "blake3": task.data_blake3})),
+            "fitted": by_task(&|task| json!({"truncated": task.truncated, "windows": task.windows})),
+            "warnings": by_task(&|task| json!(task.warnings)),
+            "settings": self.settings,
+            "protocol": {"name": "lm-eval", "version": HARNESS_VERSION},
+            "elapsed_s": self.elapsed_s,
+        })
+    }
+
+    fn average_json(&self, with_boolq: bool) -> Value {
+        let mut map = Map::new();
+        for metric in [Metric::Acc, Metric::AccNorm] {
+            if let Some(estimate) = self.average(metric, with_boolq) {
+                map.insert(metric.name().to_owned(), json!(estimate.value));
+                map.insert(format!("{}_stderr", metric.name()), json!(estimate.stderr));
+            }
+        }
+        let names: Vec<&str> = self
+            .averaged(with_boolq)
+            .map(|task| task.task.as_str())
+            .collect();
+        map.insert("tasks".to_owned(), json!(names));
+        Value::Object(map)
+    }
+
+    /// Writes the JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// The file or its folder cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), EvalError> {
+        let write = || -> std::io::Result<()> {
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            let mut text = serde_json::to_string_pretty(&self.to_json())?;
+            text.push('\n');
+            let part = path.with_extension("json.part");
+            std::fs::write(&part, text)?;
+            std::fs::rename(&part, path)
+        };
+        write().map_err(|source| EvalError::Io {
+            verb: "write",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Reads what [`EvalReport::write`] wrote, without the examples.
+    ///
+    /// # Errors
+    /// The file cannot be read, is another format or version, or lacks a part.
+    pub fn read(path: &Path) -> Result<Self, EvalError> {
+        let text = std::fs::read_to_string(path).map_err(|source| EvalError::Io {
+            verb: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let bad = |message: String| EvalError::BadReport {
+            place: path.display().to_string(),
+            message,
+        };
+        let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        Self::from_json(&value).map_err(bad)
+    }
+
+    /// Reads the form of [`EvalReport::to_json`]; the error says what is wrong.
+    ///
+    /// # Errors
+    /// Another format or version, or a part that is missing.
+    pub fn from_json(value: &Value) -> Result<Self, String> {
+        let format = value["format"].as_str().unwrap_or("no format");
+        if format != FORMAT {
+            return Err(format!("it is {format}, this program reads {FORMAT}"));
+        }
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        let results = value["results"].as_object().ok_or("`results` is missing")?;
+        let settings = Settings::deserialize(&value["settings"])
+            .map_err(|error| format!("`settings`: {error}"))?;
+        let tasks = results
+            .iter()
+            .map(|(name, result)| task_from_json(value, name, result))
+            .collect::<Result<Vec<_>, String>>()?;
+        Ok(Self {
+            model: text("model"),
+            step: value["step"].as_u64(),
+            weights_hash: text("weights_hash"),
+            tokenizer_hash: text("tokenizer_hash"),
+            settings,
+            tasks,
+            elapsed_s: value["elapsed_s"].as_f64().unwrap_or(0.0),
+            examples: Vec::new(),
+        })
+    }
+}
+
+/// `{"alias": …, "acc,none": …, "acc_stderr,none": …}`; an unknown error is `"N/A"` as in the harness.
+fn results_of(task: &TaskReport) -> Value {
+    let mut map = Map::new();
+    map.insert("alias".to_owned(), json!(task.task));
+    for (name, estimate) in &task.metrics {
+        let stderr = estimate.stderr.map_or(json!("N/A"), |stderr| json!(stderr));
+        map.insert(format!("{name},none"), json!(estimate.value));
+        map.insert(format!("{name}_stderr,none"), stderr);
+    }
+    Value::Object(map)
+}
+
+fn task_from_json(report: &Value, name: &str, result: &Value) -> Result<TaskReport, String> {
+    let missing = |key: &str| format!("`{key}` of task {name} is missing");
+    let count = |key: &str, of: &str| {
+        let number = report[key][name][of].as_u64();
+        number.map_or_else(|| Err(missing(key)), |n| Ok(n as usize))
+    };
+    let number = |key: &str| report[key][name].as_f64().ok_or_else(|| missing(key));
+    let origin = |key: &str| {
+        report["data"][name][key]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let fitted = |key: &str| report["fitted"][name][key].as_u64().unwrap_or(0) as usize;
+    let metrics = result
+        .as_object()
+        .ok_or_else(|| missing("results"))?
+        .iter()
+        .filter_map(|(key, value)| {
+            let metric = key.strip_suffix(",none")?;
+            let is_error = metric.ends_with("_stderr");
+            let estimate = Estimate {
+                value: value.as_f64()?,
+                stderr: result[format!("{metric}_stderr,none")].as_f64(),
+            };
+            (!is_error).then(|| (metric.to_owned(), estimate))
+        })
+        .collect();
+    let warnings = report["warnings"][name].as_array();
+    Ok(TaskReport {
+        task: name.to_owned(),
+        metrics,
+        examples: count("n-samples", "effective")?,
+        loaded: count("n-samples", "original")?,
+        published: count("n-samples", "published")?,
+        version: number("versions")?,
+        fixture: report["fixture"][name]
+            .as_bool()
+            .ok_or_else(|| missing("fixture"))?,
+        chance: number("chance")?,
+        origin: origin("origin"),
+        data_blake3: origin("blake3"),
+        truncated: fitted("truncated"),
+        windows: fitted("windows"),
+        warnings: warnings
+            .into_iter()
+            .flatten()
+            .filter_map(|warning| warning.as_str().map(str::to_owned))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{CharTokenizer, HashModel};
+    use crate::{DataSource, EvalOptions, evaluate, tasks};
+
+    fn report(limit: Option<usize>) -> EvalReport {
+        let tasks = tasks::find_all(&["arc_easy", "boolq"]).unwrap();
+        let options = EvalOptions {
+            data: DataSource::Builtin,
+            limit,
+            ..EvalOptions::default()
+        };
+        let mut model = HashModel::new(4096);
+        evaluate(&mut model, &CharTokenizer, &tasks, &options, &mut |_| {})
+            .unwrap()
+            .for_model("runs/a", Some(300), "abc")
+    }
+
+    #[test]
+    fn keys_are_those_of_the_harness() {
+        let json = report(None).to_json();
+        let keys = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let arc = &json["results"]["arc_easy"];
+        let names = [
+            "alias",
+            "acc,none",
+            "acc_stderr,none",
+            "acc_norm,none",
+            "acc_norm_stderr,none",
+        ];
+        assert_eq!(keys(arc), names);
+        assert_eq!(keys(&json["results"]["boolq"]), names[..3]);
+        assert_eq!(json["format"], "slender-eval/1");
+        assert_eq!(json["versions"]["boolq"], 2.0);
+        assert_eq!(json["fixture"]["boolq"], true);
+        assert_eq!(json["chance"]["boolq"], 0.5);
+        assert_eq!(json["n-samples"]["arc_easy"]["original"], 40);
+        assert_eq!(json["n-samples"]["arc_easy"]["published"], 2376);
+        assert_eq!(json["average_without_boolq"]["tasks"], json!(["arc_easy"]));
+        assert_eq!(json["average_without_boolq"]["acc"], arc["acc,none"]);
+        assert_eq!(json["step"], 300);
+    }
+
+    #[test]
+    fn one_example_has_no_error_as_in_the_harness() {
+        let report = report(Some(1));
+        let json = report.to_json();
+        assert_eq!(json["results"]["boolq"]["acc_stderr,none"], "N/A");
+        assert_eq!(json["average"]["acc_stderr"], Value::Null);
+        assert!(report.to_string().contains("± ?"));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("eval/step.json");
+        let mut report = report(Some(9));
+        report.write(&path).unwrap();
+        report.examples.clear();
+        assert_eq!(EvalReport::read(&path).unwrap(), report);
+    }
+
+    #[test]
+    fn another_version_is_refused_with_both_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        std::fs::write(&path, r#"{"format": "slender-eval/9"}"#).unwrap();
+        let error = EvalReport::read(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("slender-eval/9") && error.contains(FORMAT),
+            "{error}"
+        );
+        std::fs::write(&path, "{").unwrap();
+        assert!(EvalReport::read(&path).is_err());
+        std::fs::write(&path, r#"{"format": "slender-eval/1", "results": {}}"#).unwrap();
+        let error = EvalReport::read(&path).unwrap_err().to_string();
+        assert!(error.contains("settings"), "{error}");
+    }
+
+    #[test]
+    fn records_are_json_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("examples.jsonl");
+        let report = report(Some(3));
+        crate::write_records(&path, &report.examples).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read: Vec<ExampleRecord> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(read, report.examples);
+        assert_eq!(read.len(), 6);
+    }
+}

@@ -1,0 +1,22 @@
+//! The decoder: pre-norm blocks of grouped-query attention and a feed-forward, executed in one of
+//! the paper's sharing orders, plus its weights on disk and its initial weights.
+//!
+//! Module paths equal Hugging Face's Llama names (`model.layers.0.self_attn.q_proj.weight`) and
+//! weights are `[out, in]`, so a checkpoint is the module tree written down: no key map, no
+//! transposition, nothing to get wrong in between.
+
+mod block;
+mod dropout;
+mod hf_config;
+mod init;
+mod loaded;
+mod transformer;
+mod weights;
+
+pub use block::{Attention, Block, FeedForward, Linear, RmsNorm};
+pub use dropout::Dropout;
+pub use hf_config::{HfConfig, SharingRecord};
+pub use init::initial_values;
+pub use loaded::{LoadedModel, resolve_model_dir, weights_hash};
+pub use transformer::{Decoder, Embedding, Transformer};
+pub use weights::{ModelError, NamedTensor, read_weights, weight_names, write_tensors};

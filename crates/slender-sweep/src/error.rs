@@ -1,0 +1,101 @@
+//! What can stop a whole sweep. A failed run is not an error here: it is part of the outcome.
+
+use slender_config::ConfigError;
+use std::path::PathBuf;
+
+/// One reason why a list of configurations cannot become a sweep.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanProblem {
+    /// A configuration does not load.
+    #[error("{file}: {source}", file = file.display())]
+    Config {
+        /// The configuration.
+        file: PathBuf,
+        /// Its problems.
+        source: ConfigError,
+    },
+    /// Two configurations would share one run directory.
+    #[error(
+        "two configurations name their run `{name}`: {first} and {second}\n  hint: rename one file, or give one of them its own run.name",
+        first = first.display(), second = second.display()
+    )]
+    SameName {
+        /// The name.
+        name: String,
+        /// The configuration that came first.
+        first: PathBuf,
+        /// The one that repeats it.
+        second: PathBuf,
+    },
+    /// `run.paper_row` names no row of the paper.
+    #[error(
+        "{file}: `run.paper_row`: the paper has no row `{row}`\n  hint: the nearest row is `{nearest}`",
+        file = file.display()
+    )]
+    PaperRow {
+        /// The configuration.
+        file: PathBuf,
+        /// The row as written.
+        row: String,
+        /// The most similar row there is.
+        nearest: String,
+    },
+}
+
+/// Errors of planning, running and reporting a sweep.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// Nothing to do.
+    #[error("no configuration given\n  hint: name one or more, such as configs/smoke-*.toml")]
+    NoConfigs,
+    /// Configurations that cannot be swept; nothing was started.
+    #[error("nothing was started: {} in the sweep's configurations\n{}", count(.0.len()), join(.0))]
+    Plan(Vec<PlanProblem>),
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A file of ours is not what it should be.
+    #[error("{path}: {message}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, naming both versions when it is the version.
+        message: String,
+    },
+    /// The folder holds no sweep.
+    #[error(
+        "{path} is not a sweep directory: it has no sweep.json\n  hint: `slender sweep run CONFIG...` makes one",
+        path = path.display()
+    )]
+    NotASweep {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The slender program itself could not be started.
+    #[error("cannot start {program}: {source}", program = program.display())]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+}
+
+fn count(n: usize) -> String {
+    match n {
+        1 => "1 problem".into(),
+        n => format!("{n} problems"),
+    }
+}
+
+fn join(problems: &[PlanProblem]) -> String {
+    let lines: Vec<String> = problems.iter().map(PlanProblem::to_string).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,46 @@
+//! Sweeps: train and evaluate many configurations, then say in words and pictures what came out.
+//!
+//! [`run_sweep`] starts `slender train` and `slender eval` as child processes, one run directory
+//! each, so that one failed run cannot sink the rest and a kill at any moment costs at most the
+//! work since the last checkpoint. [`collect`] reads the run directories back (they are the truth,
+//! not the sweep's memory) and [`write_report`] turns them into `report.html`, `report.md`,
+//! `results.json` and two pictures. The crate does not depend on Burn.
+
+mod chart;
+mod child;
+mod collect;
+mod depth;
+mod error;
+mod facts;
+mod files;
+mod format;
+mod html;
+mod loss;
+mod manifest;
+mod markdown;
+mod metrics;
+pub mod paper;
+mod plan;
+mod progress;
+mod report;
+mod results;
+mod rundir;
+mod summary;
+mod sweep;
+mod tables;
+
+pub use child::Stop;
+pub use collect::collect;
+pub use error::{PlanProblem, SweepError};
+pub use facts::RunFacts;
+pub use manifest::{Failure, Manifest, ManifestRun, SWEEP_FORMAT, Stage};
+pub use metrics::{Curves, TrainPoint, ValidPoint};
+pub use plan::{PlannedRun, SweepOptions, plan};
+pub use progress::{Event, Reporter};
+pub use report::{ReportFiles, write_report};
+pub use results::{
+    Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,
+};
+pub use rundir::{Status, StatusState, TaskFile};
+pub use summary::{Sentence, SentenceKind};
+pub use sweep::{RunOutcome, SweepOutcome, run_sweep};

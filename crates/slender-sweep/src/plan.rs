@@ -1,0 +1,135 @@
+//! From configuration files to a list of runs, before anything starts.
+//!
+//! Every configuration is loaded and checked first, and all problems are reported together: a
+//! sweep that dies on its ninth file after eight hours of training helps nobody.
+
+use crate::error::{PlanProblem, SweepError};
+use crate::facts::RunFacts;
+use crate::paper;
+use slender_config::Config;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What to sweep, where, and how.
+#[derive(Clone, Debug)]
+pub struct SweepOptions {
+    /// The configurations, one run each.
+    pub configs: Vec<PathBuf>,
+    /// `section.key=value` overrides for every run.
+    pub sets: Vec<String>,
+    /// The sweep directory; runs go to `runs/<name>` inside it.
+    pub dir: PathBuf,
+    /// Runs trained at the same time. CPU threads are divided among them.
+    pub jobs: usize,
+    /// Device passed on to `slender train`.
+    pub device: Option<String>,
+    /// The slender program.
+    pub program: PathBuf,
+    /// Try runs again whose directory says `failed`; otherwise they are reported and left alone.
+    pub retry_failed: bool,
+    /// How often a run directory that another process holds is tried again.
+    pub lock_poll: Duration,
+}
+
+impl SweepOptions {
+    /// One job, no overrides, a two-second lock poll.
+    pub fn new(configs: Vec<PathBuf>, dir: PathBuf, program: PathBuf) -> Self {
+        Self {
+            configs,
+            sets: Vec::new(),
+            dir,
+            jobs: 1,
+            device: None,
+            program,
+            retry_failed: false,
+            lock_poll: Duration::from_secs(2),
+        }
+    }
+
+    /// CPU threads of one run, if the sweep decides them: with one job, or with a `run.threads` of
+    /// the user's own, it does not.
+    pub fn threads_per_run(&self) -> Option<usize> {
+        let own = |set: &String| set.trim_start().starts_with("run.threads");
+        if self.jobs <= 1 || self.sets.iter().any(own) {
+            return None;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Some((cores / self.jobs).max(1))
+    }
+}
+
+/// One run of the plan.
+#[derive(Clone, Debug)]
+pub struct PlannedRun {
+    /// Name of the run, unique in the sweep.
+    pub name: String,
+    /// The configuration file.
+    pub config_path: PathBuf,
+    /// The checked configuration, with the sweep's overrides.
+    pub config: Config,
+    /// What the configuration says.
+    pub facts: RunFacts,
+    /// The run directory.
+    pub dir: PathBuf,
+    /// The run directory relative to the sweep directory.
+    pub relative_dir: PathBuf,
+}
+
+/// Loads and checks every configuration of a sweep; starts and writes nothing.
+///
+/// # Errors
+/// All problems of all configurations together.
+pub fn plan(options: &SweepOptions) -> Result<Vec<PlannedRun>, SweepError> {
+    if options.configs.is_empty() {
+        return Err(SweepError::NoConfigs);
+    }
+    let mut runs: Vec<PlannedRun> = Vec::new();
+    let mut problems = Vec::new();
+    for path in &options.configs {
+        match plan_one(path, options) {
+            Err(problem) => problems.push(problem),
+            Ok(run) => {
+                if let Some(first) = runs.iter().find(|known| known.name == run.name) {
+                    problems.push(PlanProblem::SameName {
+                        name: run.name,
+                        first: first.config_path.clone(),
+                        second: run.config_path,
+                    });
+                } else {
+                    runs.push(run);
+                }
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(runs)
+    } else {
+        Err(SweepError::Plan(problems))
+    }
+}
+
+fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProblem> {
+    let config = Config::load(path, &options.sets).map_err(|source| PlanProblem::Config {
+        file: path.to_owned(),
+        source,
+    })?;
+    if let Some(row) = &config.run.paper_row
+        && paper::row(row).is_none()
+    {
+        return Err(PlanProblem::PaperRow {
+            file: path.to_owned(),
+            row: row.clone(),
+            nearest: paper::nearest_id(row).to_owned(),
+        });
+    }
+    let name = config.name().to_owned();
+    let relative_dir = Path::new("runs").join(&name);
+    Ok(PlannedRun {
+        facts: RunFacts::of(&config),
+        dir: options.dir.join(&relative_dir),
+        relative_dir,
+        config_path: path.to_owned(),
+        config,
+        name,
+    })
+}

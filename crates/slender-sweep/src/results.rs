@@ -1,0 +1,227 @@
+//! What a sweep measured: the content of `results.json` (`slender-results/1`).
+//!
+//! Scores of ours are fractions, as in the evaluation files; the paper's are percent, as printed.
+//! Wall times sit in `timing`, apart from everything else, so that two results can be compared
+//! without them.
+
+use crate::facts::RunFacts;
+use crate::manifest::Failure;
+use crate::metrics::Curves;
+use crate::paper;
+use crate::summary::Sentence;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Format name and version of `results.json`.
+pub const RESULTS_FORMAT: &str = "slender-results/1";
+
+/// How far a run got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Nothing there yet.
+    Pending,
+    /// Being trained, or killed while it was.
+    Running,
+    /// Stopped with a checkpoint.
+    Interrupted,
+    /// Training or evaluation failed.
+    Failed,
+    /// Trained, not evaluated yet.
+    Trained,
+    /// Trained, and evaluated if it asks for that.
+    Finished,
+}
+
+impl RunState {
+    /// Whether the run saw its whole training budget.
+    pub fn is_trained(self) -> bool {
+        matches!(self, RunState::Trained | RunState::Finished)
+    }
+
+    /// In words, after "the run is".
+    pub fn words(self) -> &'static str {
+        match self {
+            RunState::Pending => "not started",
+            RunState::Running => "running, or was killed",
+            RunState::Interrupted => "interrupted",
+            RunState::Failed => "failed",
+            RunState::Trained => "trained but not evaluated",
+            RunState::Finished => "finished",
+        }
+    }
+}
+
+/// One task of one run; fractions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaskScore {
+    /// Share of examples whose likeliest answer is right.
+    pub acc: f64,
+    /// Its standard error over the examples.
+    pub acc_stderr: f64,
+    /// The same with likelihoods divided by the answers' lengths.
+    pub acc_norm: Option<f64>,
+    /// Its standard error.
+    pub acc_norm_stderr: Option<f64>,
+    /// Examples used.
+    pub examples: u64,
+    /// Examples in the set.
+    pub examples_total: u64,
+    /// Whether it ran on a shipped slice instead of the full set.
+    pub fixture: bool,
+    /// Accuracy of guessing.
+    pub chance: Option<f64>,
+}
+
+/// Unweighted mean over tasks; fractions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Average {
+    /// The mean.
+    pub mean: f64,
+    /// Root of the summed squared errors, divided by the number of tasks.
+    pub stderr: f64,
+    /// Number of tasks.
+    pub tasks: usize,
+}
+
+impl Average {
+    /// The average of `(score, standard error)` pairs; `None` of nothing.
+    pub fn of(scores: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
+        let (mut tasks, mut sum, mut squares) = (0, 0.0, 0.0);
+        for (score, stderr) in scores {
+            tasks += 1;
+            sum += score;
+            squares += stderr * stderr;
+        }
+        (tasks > 0).then(|| Self {
+            mean: sum / tasks as f64,
+            stderr: squares.sqrt() / tasks as f64,
+            tasks,
+        })
+    }
+}
+
+/// The paper's numbers for the same model; percent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PaperNumbers {
+    /// Id of the row, such as `T11-125M-30L`.
+    pub row: String,
+    /// What the row is.
+    pub label: String,
+    /// Training tokens.
+    pub tokens: Option<f64>,
+    /// Accuracy by task.
+    pub scores_percent: BTreeMap<String, f64>,
+    /// The printed average of the eight tasks.
+    pub average_percent: f64,
+    /// Mean of the seven others, derived.
+    pub average_without_boolq_percent: f64,
+}
+
+impl PaperNumbers {
+    pub(crate) fn of(row: &paper::PaperRow) -> Self {
+        let tasks = paper::TASKS.iter().map(|task| (*task).to_owned());
+        Self {
+            row: row.id.into(),
+            label: row.label.into(),
+            tokens: row.tokens,
+            scores_percent: tasks.zip(row.scores).collect(),
+            average_percent: row.average,
+            average_without_boolq_percent: row.average_without_boolq(),
+        }
+    }
+}
+
+/// What differs from one execution of the same run to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Timing {
+    /// Seconds spent training, all attempts together.
+    pub train_s: f64,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunResult {
+    /// Name of the run.
+    pub name: String,
+    /// The configuration, as it was named on the command line.
+    pub config: PathBuf,
+    /// The run directory, relative to the sweep directory.
+    pub dir: PathBuf,
+    /// How far it got.
+    pub state: RunState,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// What the configuration says.
+    pub facts: RunFacts,
+    /// Steps done.
+    pub step: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// FLOPs of all training steps done.
+    pub train_flops: Option<f64>,
+    /// Batches left out because of non-finite numbers.
+    pub skipped_batches: u64,
+    /// Last validation loss, nats per token.
+    pub valid_loss: Option<f64>,
+    /// Last validation loss, bits per byte of text.
+    pub valid_bits_per_byte: Option<f64>,
+    /// Zero-shot scores by task.
+    pub tasks: BTreeMap<String, TaskScore>,
+    /// Mean accuracy over the tasks.
+    pub average: Option<Average>,
+    /// The same without BoolQ, whose noise dominates small models' averages.
+    pub average_without_boolq: Option<Average>,
+    /// Mean of `acc_norm` where a task has it and `acc` where not.
+    pub average_norm: Option<Average>,
+    /// Mean accuracy of guessing over the same tasks.
+    pub average_chance: Option<f64>,
+    /// The paper's numbers for the same model.
+    pub paper: Option<PaperNumbers>,
+    /// Wall time.
+    pub timing: Timing,
+    /// Loss curves; not part of `results.json`, `metrics.jsonl` of the run has them.
+    #[serde(skip)]
+    pub curves: Curves,
+}
+
+/// Everything a sweep directory holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SweepResults {
+    /// [`RESULTS_FORMAT`].
+    pub format: String,
+    /// Name of the sweep: its directory's.
+    pub name: String,
+    /// The verdict in words.
+    pub summary: Vec<Sentence>,
+    /// Files that could not be read.
+    pub warnings: Vec<String>,
+    /// The runs, by name, numbers in names counting as numbers.
+    pub runs: Vec<RunResult>,
+}
+
+impl SweepResults {
+    /// Tasks measured or printed for any run: the paper's eight in its order, then others.
+    pub fn task_columns(&self) -> Vec<&str> {
+        let measured = |task: &&str| self.runs.iter().any(|run| run.tasks.contains_key(*task));
+        let mut columns: Vec<&str> = paper::TASKS.into_iter().filter(measured).collect();
+        for task in self.runs.iter().flat_map(|run| run.tasks.keys()) {
+            if !columns.contains(&task.as_str()) {
+                columns.push(task);
+            }
+        }
+        columns
+    }
+
+    /// Whether any task ran on a shipped slice or on part of its set.
+    pub fn is_partial(&self) -> bool {
+        self.scores()
+            .any(|score| score.fixture || score.examples < score.examples_total)
+    }
+
+    /// Every task score of every run.
+    pub fn scores(&self) -> impl Iterator<Item = &TaskScore> {
+        self.runs.iter().flat_map(|run| run.tasks.values())
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the sweep as a library, in one program so that they link once.
+
+mod common;
+mod configs;
+mod report;
+mod sweep;

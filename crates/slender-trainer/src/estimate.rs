@@ -1,0 +1,83 @@
+//! How fast this machine is, measured before the run begins.
+//!
+//! Two probes: a plain matrix product, whose speed is the denominator of the utilisation shown
+//! during training, and one short sequence through the real model, from which the length of the
+//! run follows. Both take seconds; a wrong guess about days costs more.
+
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use slender_config::Accounting;
+use slender_kernels::is_host;
+use slender_model::{Dropout, Transformer};
+use std::time::Instant;
+
+/// Measured f32 matrix-product speed of `device` in FLOP/s: the best of several products.
+pub fn matmul_peak(device: &Device) -> f64 {
+    let device = device.clone().without_autodiff();
+    let size = if is_host(&device) { 1024 } else { 4096 };
+    let random = || Tensor::<2>::random([size, size], Distribution::Uniform(-1.0, 1.0), &device);
+    let (a, b) = (random(), random());
+    let flops = 2.0 * (size as f64).powi(3);
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let product = a.clone().matmul(b.clone());
+        // Reading one element waits for the product.
+        let _ = product.narrow(0, 0, 1).narrow(1, 0, 1).into_data();
+        best = best.max(flops / start.elapsed().as_secs_f64());
+    }
+    best
+}
+
+/// Expected speed and length of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Model FLOP/s of a training pass over one short sequence.
+    pub flops_per_s: f64,
+    /// Tokens per second at the run's own sequence length.
+    pub tokens_per_s: f64,
+    /// Seconds for `tokens` training tokens.
+    pub seconds: f64,
+}
+
+impl Estimate {
+    /// Times one short sequence (at most 128 tokens) forward and backward, after one to warm up.
+    ///
+    /// `accounting` is that of the run's own sequence length.
+    pub fn measure(
+        model: &Transformer,
+        accounting: &Accounting,
+        tokens: u64,
+        device: &Device,
+    ) -> Self {
+        let shape = model.shape();
+        let length = shape.max_seq_len.min(128);
+        let probe = shape.accounting(length, 1);
+        let ids = (0..length)
+            .map(|i| (i * 7919 % shape.vocab_size) as i32)
+            .collect::<Vec<_>>();
+        let run = || {
+            let ids =
+                || Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [1, length]), device);
+            let loss = model.loss_sum(ids(), ids(), None, &mut Dropout::off());
+            let graph = loss.backward();
+            let _ = model
+                .model
+                .norm
+                .weight
+                .val()
+                .grad(&graph)
+                .map(Tensor::into_data);
+        };
+        run();
+        let start = Instant::now();
+        run();
+        let flops = (probe.train_flops_per_token * length as u64) as f64;
+        let flops_per_s = flops / start.elapsed().as_secs_f64();
+        let tokens_per_s = flops_per_s / accounting.train_flops_per_token as f64;
+        Self {
+            flops_per_s,
+            tokens_per_s,
+            seconds: tokens as f64 / tokens_per_s,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! One `slender train`: find out where the run stands, get everything ready, train, and leave the
+//! directory in a state that says what happened.
+
+use crate::checkpoint::{CHECKPOINT_FORMAT, CheckpointState, newest_checkpoint};
+use crate::error::TrainError;
+use crate::estimate::{Estimate, matmul_peak};
+use crate::metrics::{MetricsWriter, TaskMetric};
+use crate::optimizer::Optimizer;
+use crate::progress::{Progress, Verbosity};
+use crate::rundir::{
+    Provenance, RunDir, RunFacts, RunState, STATUS_FORMAT, Status, recorded_manifest, unix_time,
+    write_atomic, write_run,
+};
+use crate::signals::StopFlag;
+use crate::train_loop::{End, TrainLoop};
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use slender_config::{
+    Config, DeviceSpec, ModelShape, SourceRole, human_bytes, human_count, human_seconds,
+};
+use slender_data::{Dataset, PrepareOptions, Tokenizer};
+use slender_model::Transformer;
+use std::path::PathBuf;
+
+/// How a run is started.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// The run directory.
+    pub dir: RunDir,
+    /// How much is said on stderr.
+    pub verbosity: Verbosity,
+    /// Where the program comes from.
+    pub provenance: Provenance,
+    /// Asks for a checkpoint and a clean stop.
+    pub stop: StopFlag,
+}
+
+/// A zero-shot evaluation during training: model, tokenizer, step, to scores or an error message.
+pub type TaskHook<'a> =
+    Box<dyn FnMut(&Transformer, &Tokenizer, u64) -> Result<Vec<TaskMetric>, String> + 'a>;
+
+/// What the caller adds to the loop.
+#[derive(Default)]
+pub struct TrainHooks<'a> {
+    /// Zero-shot tasks, run every `eval.tasks_every` steps.
+    pub tasks: Option<TaskHook<'a>>,
+}
+
+/// How a call to [`train`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrainOutcome {
+    /// The budget is used up; `fresh` is false when it already was.
+    Finished {
+        /// Whether this call trained anything.
+        fresh: bool,
+        /// Final status.
+        status: Status,
+    },
+    /// A signal asked for a stop; the checkpoint holds everything.
+    Interrupted {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+    },
+}
+
+/// Trains `config` in a run directory: from the start, from its newest checkpoint, or not at all
+/// when it is finished.
+///
+/// # Errors
+/// See [`TrainError`]; the directory's status then says `failed` and why, unless the directory
+/// belongs to another process or another configuration.
+pub fn train(
+    config: &Config,
+    options: &TrainOptions,
+    hooks: TrainHooks<'_>,
+) -> Result<TrainOutcome, TrainError> {
+    let dir = &options.dir;
+    let _lock = dir.lock()?;
+    check_same_config(config, dir)?;
+    if let Some(status) = dir.read_status()
+        && status.state == RunState::Finished
+        && status.step >= config.train.total_steps()
+    {
+        return Ok(TrainOutcome::Finished {
+            fresh: false,
+            status,
+        });
+    }
+    let result = run(config, options, hooks);
+    if let Err(error) = &result
+        && let Some(mut status) = dir.read_status()
+    {
+        status.state = RunState::Failed;
+        status.error = Some(error.to_string());
+        status.updated_at = unix_time();
+        dir.write_status(&status)?;
+    }
+    result
+}
+
+/// A directory that already has a configuration takes only that one.
+fn check_same_config(config: &Config, dir: &RunDir) -> Result<(), TrainError> {
+    let path = dir.config();
+    if !path.exists() {
+        return Ok(());
+    }
+    let stored = Config::load(&path, &[])?;
+    let keys = config.differing_keys(&stored);
+    if keys.is_empty() {
+        Ok(())
+    } else {
+        Err(TrainError::DifferentConfig {
+            dir: dir.root().to_owned(),
+            keys,
+        })
+    }
+}
+
+fn run(
+    config: &Config,
+    options: &TrainOptions,
+    hooks: TrainHooks<'_>,
+) -> Result<TrainOutcome, TrainError> {
+    let dir = &options.dir;
+    let train = &config.train;
+    let progress = Progress::new(options.verbosity, train.total_steps());
+    write_atomic(&dir.config(), config.to_toml().as_bytes())?;
+    if dir.read_status().is_none() {
+        dir.write_status(&initial_status(config))?;
+    }
+
+    let spec: DeviceSpec = config
+        .run
+        .device
+        .parse()
+        .expect("a loaded configuration names a device");
+    let device = slender_kernels::open_device(&spec)?.autodiff();
+
+    let mut prepare = PrepareOptions::from_env();
+    prepare.progress = options.verbosity != Verbosity::Quiet;
+    let prepared = slender_data::prepare(&config.data, &prepare)?;
+    let dataset = Dataset::open(&prepared.dir)?;
+    let keeps_valid = config.data.valid_fraction > 0.0
+        || config
+            .data
+            .sources
+            .iter()
+            .any(|source| source.role == SourceRole::Valid);
+    let windows = keeps_valid
+        .then(|| dataset.valid_windows(train.seq_len(), config.eval.loss_tokens))
+        .transpose()?;
+    let tokenizer = Tokenizer::from_file(&prepared.dir.join(slender_data::TOKENIZER_FILE))?;
+    let manifest = manifest_hash(&prepared.dir)?;
+    if let Some(then) = recorded_manifest(dir)
+        && then != manifest
+    {
+        return Err(TrainError::DataChanged {
+            then,
+            now: manifest,
+        });
+    }
+    let shape = shape_for(config, tokenizer.vocab_size())?;
+    let accounting = shape.accounting(train.seq_len(), train.micro_batch_size());
+    tokenizer.save(&dir.tokenizer())?;
+
+    let checkpoint = newest_checkpoint(dir, &mut |text| progress.say(&format!("warning: {text}")))?;
+    let (model, optimizer, state) = match &checkpoint {
+        Some(checkpoint) => {
+            let (model, optimizer) = checkpoint.load(&shape, &device)?;
+            (model, optimizer, checkpoint.state.clone())
+        }
+        None => {
+            let model = Transformer::new(&shape, config.run.seed, &device);
+            let optimizer = Optimizer::new(&model, &device);
+            (model, optimizer, initial_state(config, &manifest))
+        }
+    };
+    if checkpoint.is_none() {
+        let facts = RunFacts {
+            provenance: &options.provenance,
+            data_manifest: &manifest,
+            data_dir: &prepared.dir,
+            tokenizer_hash: tokenizer.hash(),
+            accounting: &accounting,
+            device: &config.run.device,
+        };
+        write_run(dir, config, &facts)?;
+    }
+
+    let peak = matmul_peak(&device);
+    announce(config, &shape, &state, &model, peak, &device, &progress);
+    warn_about_memory(accounting.train_memory_bytes, &spec, &progress);
+
+    let metrics = MetricsWriter::open(dir, state.step)?;
+    let end = TrainLoop {
+        config,
+        dir,
+        device: &device,
+        dataset: &dataset,
+        windows: windows.as_ref(),
+        tokenizer: &tokenizer,
+        stop: &options.stop,
+        peak,
+        flops_per_token: accounting.train_flops_per_token,
+        model: Some(model),
+        optimizer,
+        state,
+        metrics,
+        progress,
+        tasks: hooks.tasks,
+        last_valid_step: None,
+    }
+    .run()?;
+    Ok(match end {
+        End::Finished(status) => TrainOutcome::Finished {
+            fresh: true,
+            status,
+        },
+        End::Interrupted(checkpoint) => TrainOutcome::Interrupted { checkpoint },
+    })
+}
+
+fn shape_for(config: &Config, vocab: usize) -> Result<ModelShape, TrainError> {
+    config.shape_for(vocab).map_err(|problems| {
+        let problems = problems.into_iter().map(|problem| slender_config::Problem {
+            origin: None,
+            key: format!("model.{}", problem.key),
+            message: problem.message,
+            hint: Some(problem.hint),
+        });
+        TrainError::Config(slender_config::ConfigError::Invalid(problems.collect()))
+    })
+}
+
+/// BLAKE3 of the manifest of prepared data.
+fn manifest_hash(folder: &std::path::Path) -> Result<String, TrainError> {
+    let file = folder.join(slender_data::MANIFEST_FILE);
+    let bytes = std::fs::read(&file).map_err(|source| TrainError::Io { file, source })?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+fn initial_status(config: &Config) -> Status {
+    Status {
+        format: STATUS_FORMAT.into(),
+        state: RunState::Running,
+        step: 0,
+        total_steps: config.train.total_steps(),
+        tokens: 0,
+        skipped_batches: 0,
+        train_loss: None,
+        valid_loss: None,
+        valid_bits_per_byte: None,
+        elapsed_s: 0.0,
+        updated_at: unix_time(),
+        pid: std::process::id(),
+        error: None,
+    }
+}
+
+fn initial_state(config: &Config, manifest: &str) -> CheckpointState {
+    CheckpointState {
+        format: CHECKPOINT_FORMAT.into(),
+        step: 0,
+        tokens: 0,
+        updates: 0,
+        next_batch: 0,
+        order_seed: config.data.order_seed.unwrap_or(config.run.seed),
+        data_manifest: manifest.to_owned(),
+        rng: ChaCha8Rng::seed_from_u64(config.run.seed),
+        skipped: 0,
+        skipped_in_a_row: 0,
+        train_loss: None,
+        valid_loss: None,
+        valid_bits_per_byte: None,
+        best: None,
+        elapsed_s: 0.0,
+        files: Default::default(),
+    }
+}
+
+/// Says what is about to happen and how long it will take.
+fn announce(
+    config: &Config,
+    shape: &ModelShape,
+    state: &CheckpointState,
+    model: &Transformer,
+    peak: f64,
+    device: &Device,
+    progress: &Progress,
+) {
+    let train = &config.train;
+    let accounting = shape.accounting(train.seq_len(), train.micro_batch_size());
+    let left = (train.total_steps() - state.step) * train.tokens_per_step();
+    let estimate = Estimate::measure(model, &accounting, left, device);
+    progress.say(&format!(
+        "{}: {} parameters ({}), {} tokens in {} steps on {} ({} threads)",
+        config.name(),
+        human_count(accounting.params_total as f64),
+        shape.label(),
+        human_count((train.total_steps() * train.tokens_per_step()) as f64),
+        train.total_steps(),
+        config.run.device,
+        rayon::current_num_threads(),
+    ));
+    if state.step > 0 {
+        progress.say(&format!(
+            "resuming after step {} of {}",
+            state.step,
+            train.total_steps()
+        ));
+    }
+    progress.say(&format!(
+        "expected: about {} at {:.0} tokens/s ({:.1} GFLOP/s measured on a short sequence; matmul peak {:.0} GFLOP/s)",
+        human_seconds(estimate.seconds),
+        estimate.tokens_per_s,
+        estimate.flops_per_s / 1e9,
+        peak / 1e9,
+    ));
+}
+
+/// Warns when the estimate of training memory exceeds what a CPU device has left.
+fn warn_about_memory(needed: u64, spec: &DeviceSpec, progress: &Progress) {
+    let cpu = matches!(
+        spec.backend,
+        slender_config::Backend::Flex | slender_config::Backend::NdArray
+    );
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("MemAvailable"));
+    let kilobytes: Option<u64> = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    if let Some(available) = kilobytes.map(|kb| kb * 1024)
+        && cpu
+        && needed > available
+    {
+        progress.say(&format!(
+            "warning: training needs about {}, {} is free\n  hint: lower train.micro_batch_size or train.seq_len",
+            human_bytes(needed),
+            human_bytes(available),
+        ));
+    }
+}

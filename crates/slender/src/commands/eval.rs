@@ -1,0 +1,193 @@
+//! `slender eval`.
+
+use crate::cli::{Bos, EvalArgs};
+use crate::error::CliError;
+use crate::{commands, output};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use slender_config::Config;
+use slender_eval::{BurnModel, DataSource, EvalOptions, EvalReport, Task};
+use slender_model::{LoadedModel, resolve_model_dir, weights_hash};
+use slender_trainer::exit;
+use std::io::IsTerminal;
+use std::path::Path;
+
+/// Evaluates; returns the exit code.
+pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
+    if args.list {
+        output::data(&slender_eval::task_table());
+        return Ok(exit::FINISHED);
+    }
+    let path = args
+        .model
+        .as_deref()
+        .expect("clap requires a model unless --list is given");
+    let (tasks, options) = plan(args, path)?;
+    let weights_dir = resolve_model_dir(path)?;
+    let saved = path.join("eval").join("final.json");
+    if args.save && is_current(&saved, &weights_dir, &tasks, &options)? {
+        output::talk(&format!("already evaluated: {}", saved.display()));
+        return Ok(exit::FINISHED);
+    }
+    commands::set_threads(args.device.threads.unwrap_or(0));
+    let device = commands::open_device(args.device.device.as_deref().unwrap_or("flex"))?;
+    let loaded = LoadedModel::load(path, &device)?;
+    let mut model = BurnModel::new(loaded.model, &device);
+    if let Some(file) = &args.perplexity {
+        return perplexity(args, file, &mut model, &loaded.tokenizer);
+    }
+    let bar = bar();
+    let report =
+        slender_eval::evaluate(&mut model, &loaded.tokenizer, &tasks, &options, &mut |at| {
+            if let Some(bar) = &bar {
+                bar.set_length(at.total as u64);
+                bar.set_position(at.done as u64);
+                bar.set_message(format!(
+                    "{} ({}/{})",
+                    at.task,
+                    at.task_index + 1,
+                    at.task_count
+                ));
+            }
+        })?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let report = report.for_model(
+        &path.display().to_string(),
+        loaded.step,
+        &loaded.weights_hash,
+    );
+    if let Some(file) = &args.samples {
+        slender_eval::write_records(file, &report.examples)?;
+    }
+    if args.save {
+        report.write(&saved)?;
+    }
+    if args.json {
+        output::json(&report.to_json());
+    } else {
+        output::data(&report.to_string());
+    }
+    Ok(exit::FINISHED)
+}
+
+/// Tasks and options, from the arguments or from the run's own `[eval]`.
+fn plan(args: &EvalArgs, path: &Path) -> Result<(Vec<&'static Task>, EvalOptions), CliError> {
+    let ours = path.join("config.toml").is_file() || path.join("state.json").is_file();
+    let mut options = EvalOptions {
+        limit: args.limit.filter(|limit| *limit > 0),
+        data: DataSource::from_setting(args.data_dir.as_deref()),
+        add_bos: match args.bos {
+            Bos::Auto => ours,
+            Bos::Yes => true,
+            Bos::No => false,
+        },
+        batch_tokens: args.batch_tokens,
+    };
+    let mut names = args.tasks.clone();
+    if args.from_config {
+        let file = path.join("config.toml");
+        if !file.is_file() {
+            return Err(CliError::Usage(format!(
+                "--from-config needs a run directory, and {} has no config.toml\n  hint: name the tasks with --tasks",
+                path.display()
+            )));
+        }
+        let eval = Config::load(&file, &[])?.eval;
+        names = eval.tasks;
+        options.limit = options.limit.or((eval.limit > 0).then_some(eval.limit));
+        if args.data_dir.is_none() {
+            options.data = DataSource::from_setting(eval.data_dir.as_deref());
+        }
+    }
+    if names.is_empty() && args.perplexity.is_none() {
+        return Err(CliError::Usage("no task named\n  hint: --tasks arc_easy,piqa, or --from-config, or --perplexity FILE; `slender eval --list` shows the tasks".into()));
+    }
+    if args.save && !path.join("config.toml").is_file() {
+        return Err(CliError::Usage(format!(
+            "--save writes into a run directory, and {} is none\n  hint: use --json and redirect the output",
+            path.display()
+        )));
+    }
+    Ok((slender_eval::tasks::find_all(&names)?, options))
+}
+
+/// Whether a saved result covers these weights, tasks and settings.
+fn is_current(
+    saved: &Path,
+    weights_dir: &Path,
+    tasks: &[&Task],
+    options: &EvalOptions,
+) -> Result<bool, CliError> {
+    let Ok(report) = EvalReport::read(saved) else {
+        return Ok(false);
+    };
+    let settings = &report.settings;
+    let same = settings.limit == options.limit
+        && settings.add_bos == options.add_bos
+        && settings.data == options.data.describe()
+        && tasks.iter().all(|task| report.task(task.name).is_some());
+    Ok(same && report.weights_hash == weights_hash(weights_dir)?)
+}
+
+fn perplexity(
+    args: &EvalArgs,
+    file: &Path,
+    model: &mut BurnModel,
+    tokenizer: &slender_data::Tokenizer,
+) -> Result<i32, CliError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::Io(file.display().to_string(), error))?;
+    let documents: Vec<&str> = match &args.document_separator {
+        None => vec![&text],
+        Some(separator) => {
+            let line = format!("\n{separator}\n");
+            text.split(line.as_str())
+                .filter(|document| !document.trim().is_empty())
+                .collect()
+        }
+    };
+    let bar = bar();
+    let result = slender_eval::perplexity(
+        model,
+        tokenizer,
+        &documents,
+        args.batch_tokens,
+        &mut |done, total| {
+            if let Some(bar) = &bar {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            }
+        },
+    )?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    if args.json {
+        output::json(&serde_json::to_value(result).unwrap_or_default());
+    } else {
+        output::data(&format!(
+            "documents {}\ntokens {}\nwords {}\nbytes {}\nnats per token {:.4}\nbits per byte {:.4}\nperplexity per token {:.3}\nperplexity per word {:.3}\nperplexity per byte {:.4}\n",
+            result.documents,
+            result.tokens,
+            result.words,
+            result.bytes,
+            result.nats_per_token,
+            result.bits_per_byte,
+            result.token_perplexity,
+            result.word_perplexity,
+            result.byte_perplexity,
+        ));
+    }
+    Ok(exit::FINISHED)
+}
+
+fn bar() -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(4));
+        let style =
+            ProgressStyle::with_template("{wide_bar:.cyan/dim} {percent}%  {eta} left  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar
+    })
+}

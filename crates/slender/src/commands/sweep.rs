@@ -1,0 +1,92 @@
+//! `slender sweep`.
+
+use crate::cli::{SweepArgs, SweepCommand};
+use crate::error::CliError;
+use crate::output;
+use slender_sweep::{Reporter, Stop, SweepOptions, collect, run_sweep, write_report};
+use slender_trainer::exit;
+use std::path::{Path, PathBuf};
+
+/// Runs or reports; returns the exit code.
+pub fn run(command: &SweepCommand) -> Result<i32, CliError> {
+    match command {
+        SweepCommand::Run(args) => sweep(args),
+        SweepCommand::Report { dir } => {
+            let files = write_report(&collect(dir)?, dir)?;
+            output::data(&format!("{}\n", files.html.display()));
+            Ok(exit::FINISHED)
+        }
+    }
+}
+
+fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
+    let dir = args
+        .dir
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("sweeps").join(name_of(&args.configs)));
+    let program =
+        std::env::current_exe().map_err(|error| CliError::Io("this program".into(), error))?;
+    let mut options = SweepOptions::new(args.configs.clone(), dir, program);
+    options.sets = args.sets.clone();
+    options.jobs = args.jobs.max(1);
+    options.device = args.device.clone();
+    options.retry_failed = args.retry_failed;
+    let stop = Stop::on_signals().map_err(|error| CliError::Io("signals".into(), error))?;
+    let reporter = Reporter::stderr();
+    let outcome = run_sweep(&options, &stop, &|event| reporter.show(event))?;
+    output::data(&format!(
+        "{}\n{}\n",
+        outcome.report.html.display(),
+        outcome.report.results.display()
+    ));
+    Ok(if outcome.interrupted {
+        exit::INTERRUPTED
+    } else if outcome.failed().next().is_some() {
+        exit::FAILED
+    } else {
+        exit::FINISHED
+    })
+}
+
+/// What the names of the configurations have in common: `smoke` for `smoke-2x96`, `smoke-4x64`.
+fn name_of(configs: &[PathBuf]) -> String {
+    let stem = |path: &Path| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let stems: Vec<String> = configs.iter().map(|path| stem(path)).collect();
+    let first = stems.first().cloned().unwrap_or_default();
+    if stems.len() == 1 {
+        return first;
+    }
+    let parts = |stem: &str| stem.split('-').map(str::to_owned).collect::<Vec<_>>();
+    let shared = parts(&first)
+        .into_iter()
+        .enumerate()
+        .take_while(|(i, part)| stems.iter().all(|stem| parts(stem).get(*i) == Some(part)))
+        .map(|(_, part)| part)
+        .collect::<Vec<_>>()
+        .join("-");
+    if shared.is_empty() {
+        "sweep".into()
+    } else {
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_is_named_by_what_its_configurations_share() {
+        let name = |names: &[&str]| name_of(&names.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(
+            name(&["configs/smoke-2x96.toml", "configs/smoke-4x64.toml"]),
+            "smoke"
+        );
+        assert_eq!(name(&["configs/125m-30x576-gqa3.toml"]), "125m-30x576-gqa3");
+        assert_eq!(name(&["a.toml", "b.toml"]), "sweep");
+    }
+}

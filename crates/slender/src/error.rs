@@ -1,0 +1,57 @@
+//! Errors at the program's edge, each with its exit code.
+
+use slender_trainer::exit;
+
+/// Anything a command can fail with.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Configuration.
+    #[error(transparent)]
+    Config(#[from] slender_config::ConfigError),
+    /// Device name.
+    #[error(transparent)]
+    DeviceName(#[from] slender_config::DeviceParseError),
+    /// Device.
+    #[error(transparent)]
+    Device(#[from] slender_kernels::DeviceError),
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] slender_data::DataError),
+    /// Model.
+    #[error(transparent)]
+    Model(#[from] slender_model::ModelError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] slender_trainer::TrainError),
+    /// Evaluation.
+    #[error(transparent)]
+    Eval(#[from] slender_eval::EvalError),
+    /// Sweep.
+    #[error(transparent)]
+    Sweep(#[from] slender_sweep::SweepError),
+    /// A wrong combination of arguments.
+    #[error("{0}")]
+    Usage(String),
+    /// The operating system.
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+}
+
+impl CliError {
+    /// The exit code.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            CliError::Train(error) => error.exit_code(),
+            CliError::Config(_)
+            | CliError::DeviceName(_)
+            | CliError::Device(_)
+            | CliError::Usage(_)
+            | CliError::Model(slender_model::ModelError::NotAModel { .. })
+            | CliError::Eval(
+                slender_eval::EvalError::UnknownTask { .. } | slender_eval::EvalError::NoTasks,
+            )
+            | CliError::Sweep(slender_sweep::SweepError::Plan { .. }) => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+}
