@@ -26,7 +26,7 @@ pub struct DataConfig {
     /// Seed of the order of training sequences. Default: `run.seed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_seed: Option<u64>,
-    /// Folder of prepared shards. Default: `$SLENDER_CACHE`, else `slender` in the user's cache folder.
+    /// Folder of prepared shards, relative to where the command runs. Default: `$SLENDER_CACHE`, else `slender` in the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_dir: Option<PathBuf>,
 }

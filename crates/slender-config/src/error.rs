@@ -79,14 +79,6 @@ pub enum ConfigError {
         /// The parser's message.
         message: String,
     },
-    /// `extends` names a file that extends it in turn.
-    #[error("{file}: `extends` goes in a circle: {chain}", file = file.display())]
-    ExtendsCycle {
-        /// The file that closes the circle.
-        file: PathBuf,
-        /// The files of the circle, in order.
-        chain: String,
-    },
     /// A `--set` argument is not `key=value`.
     #[error(
         "--set {argument}: {message}\n  hint: write --set section.key=value, for example --set train.lr=1e-3"
@@ -97,7 +89,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         message: String,
     },
-    /// Unknown keys, wrong types, impossible values.
+    /// Unknown and missing keys, wrong types, impossible values, a circle of `extends`.
     #[error("{}", join(.0))]
     Invalid(Vec<Problem>),
 }

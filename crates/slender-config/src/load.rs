@@ -6,6 +6,9 @@
 //! against each other. `[section]` tables merge key by key; inline tables, arrays and scalars
 //! replace what they override as a whole, so `layer_sharing = { kind = "none" }` leaves nothing of
 //! its base behind.
+//!
+//! Paths of texts and tokenizers become absolute while it is known which file wrote them, so that a
+//! resolved configuration means the same from any folder.
 
 use crate::error::{ConfigError, Origin, Problem};
 use crate::{Config, schema};
@@ -16,6 +19,8 @@ use toml::{Table, Value};
 /// A merged configuration tree and the origin of each of its values.
 #[derive(Debug, Default)]
 pub struct Merged {
+    /// The file that was asked for.
+    pub file: PathBuf,
     /// The values.
     pub table: Table,
     /// Dotted path of every value → where it was written.
@@ -102,25 +107,22 @@ pub fn read_merged(file: &Path, sets: &[String]) -> Result<Merged, ConfigError> 
     for argument in sets {
         apply_set(&mut merged, argument)?;
     }
+    // What is still relative was typed on the command line.
+    resolve_paths(
+        &mut merged.table,
+        &std::env::current_dir().unwrap_or_default(),
+    );
+    merged.file = file.to_owned();
     Ok(merged)
 }
 
-fn read_chain(file: &Path, chain: &mut Vec<PathBuf>) -> Result<Merged, ConfigError> {
+/// `chain` holds the files that lead here: as named, and as the file system knows them.
+fn read_chain(file: &Path, chain: &mut Vec<(PathBuf, PathBuf)>) -> Result<Merged, ConfigError> {
     let read_error = |source| ConfigError::Read {
         file: file.to_owned(),
         source,
     };
     let canonical = file.canonicalize().map_err(read_error)?;
-    if chain.contains(&canonical) {
-        let chain = chain
-            .iter()
-            .chain([&canonical])
-            .map(|p| p.display().to_string());
-        return Err(ConfigError::ExtendsCycle {
-            file: file.to_owned(),
-            chain: chain.collect::<Vec<_>>().join(" -> "),
-        });
-    }
     let text = std::fs::read_to_string(file).map_err(read_error)?;
     let mut merged = parse(&text, file)?;
     let extends = match merged.table.remove("extends") {
@@ -148,7 +150,20 @@ fn read_chain(file: &Path, chain: &mut Vec<PathBuf>) -> Result<Merged, ConfigErr
             hint: Some("the path is relative to the file that names it".into()),
         }]));
     }
-    chain.push(canonical);
+    chain.push((file.to_owned(), canonical));
+    let target = base.canonicalize().map_err(read_error)?;
+    if let Some(first) = chain.iter().position(|(_, known)| *known == target) {
+        let circle = chain[first..].iter().chain([&chain[first]]);
+        let circle: Vec<String> = circle
+            .map(|(named, _)| named.display().to_string())
+            .collect();
+        return Err(ConfigError::Invalid(vec![Problem {
+            origin,
+            key: "extends".into(),
+            message: format!("goes in a circle: {}", circle.join(" -> ")),
+            hint: Some("the last file of a chain extends nothing".into()),
+        }]));
+    }
     let mut below = read_chain(&base, chain)?;
     chain.pop();
     below.overlay(merged);
@@ -169,7 +184,11 @@ fn parse(text: &str, file: &Path) -> Result<Merged, ConfigError> {
         line_of: &line_of,
     };
     merged.table = walker.table(document.as_table(), "", &mut merged.origins);
-    resolve_paths(&mut merged.table, file.parent().unwrap_or(Path::new("")));
+    let folder = file
+        .canonicalize()
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned));
+    resolve_paths(&mut merged.table, &folder.unwrap_or_default());
     Ok(merged)
 }
 
@@ -348,7 +367,7 @@ fn set_in(table: &mut Table, keys: &[&str], value: Value) -> Result<(), String> 
     }
 }
 
-/// Deserializes a merged tree; unknown keys and the first wrong type are problems.
+/// Deserializes a merged tree; unknown keys, missing keys and the first wrong type are problems.
 pub(crate) fn deserialize(merged: &Merged) -> Result<Config, Vec<Problem>> {
     let mut unknown = Vec::new();
     let deserializer = Value::Table(merged.table.clone());
@@ -356,25 +375,68 @@ pub(crate) fn deserialize(merged: &Merged) -> Result<Config, Vec<Problem>> {
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
     let result: Result<Config, toml::de::Error> =
         serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    let mut problems: Vec<Problem> = unknown
-        .iter()
-        .map(|path| unknown_key(merged, &normalise(path)))
-        .collect();
+    let mut problems = Vec::new();
+    let mut meant = Vec::new();
+    for path in &unknown {
+        let (problem, nearest) = unknown_key(merged, &normalise(path));
+        problems.push(problem);
+        meant.extend(nearest);
+    }
     match result {
         Ok(config) if problems.is_empty() => Ok(config),
         Ok(_) => Err(problems),
         Err(error) => {
-            let path = track.path().to_string();
-            let key = if path == "." { String::new() } else { path };
-            problems.push(Problem {
-                origin: merged.origin(&key),
-                message: error.message().trim().to_owned(),
-                hint: schema::describe(&key).map(|text| format!("{key}: {text}")),
-                key,
-            });
+            let message = error.message().trim();
+            // A key that was only misspelled has been named already.
+            let missing = schema::missing_keys(&merged.table);
+            let missing = missing.into_iter().filter(|key| !meant.contains(key));
+            problems.extend(missing.map(|key| missing_key(merged, key)));
+            if problems.is_empty() || !message.starts_with("missing field") {
+                let path = track.path().to_string();
+                let key = if path == "." { String::new() } else { path };
+                problems.push(Problem {
+                    origin: merged.origin(&key),
+                    message: plain_words(message),
+                    hint: schema::describe(&key).map(str::to_owned),
+                    key,
+                });
+            }
             Err(problems)
         }
     }
+}
+
+/// The place of a missing key is the table it belongs to, else the file that was asked for.
+fn missing_key(merged: &Merged, key: String) -> Problem {
+    let file = || Origin::File {
+        file: merged.file.clone(),
+        line: 1,
+    };
+    Problem {
+        origin: Some(merged.origin(&key).unwrap_or_else(file)),
+        message: "is missing".into(),
+        hint: schema::describe(&key).map(str::to_owned),
+        key,
+    }
+}
+
+/// A deserializer's message without Rust's names of types.
+fn plain_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "usize" | "u64" | "u32" => "a whole number, not negative",
+        "i64" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "path string" => "a path in quotes",
+        "a string" => "text in quotes",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// serde_ignored writes `data.sources.0.x` and `?` for options; the rest of the code `data.sources[0].x`.
@@ -390,7 +452,8 @@ fn normalise(path: &str) -> String {
     out
 }
 
-fn unknown_key(merged: &Merged, path: &str) -> Problem {
+/// The problem of an unknown key, and the key that was probably meant.
+fn unknown_key(merged: &Merged, path: &str) -> (Problem, Option<String>) {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
     let known = schema::keys_of(parent);
     let nearest = known
@@ -400,15 +463,17 @@ fn unknown_key(merged: &Merged, path: &str) -> Problem {
         .min();
     // A key may also be right but in the wrong section.
     let elsewhere = schema::find_key(name);
-    let hint = match (nearest, elsewhere) {
-        (Some((_, key)), _) => format!("did you mean `{}`?", join(parent, key)),
+    let nearest = nearest.map(|(_, key)| join(parent, key));
+    let hint = match (&nearest, elsewhere) {
+        (Some(key), _) => format!("did you mean `{key}`?"),
         (None, Some(path)) => format!("`{name}` belongs to another section: `{path}`"),
         (None, None) => format!("keys here: {}", known.join(", ")),
     };
-    Problem {
+    let problem = Problem {
         origin: merged.origin(path),
         key: path.to_owned(),
         message: "unknown key".into(),
         hint: Some(hint),
-    }
+    };
+    (problem, nearest)
 }

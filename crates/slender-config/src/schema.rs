@@ -8,11 +8,17 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+/// The types as schemars describes them, with their `required` keys.
+static TYPES: LazyLock<Value> = LazyLock::new(|| {
     let settings =
         schemars::generate::SchemaSettings::draft07().with(|s| s.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<Config>();
-    let mut value = schema.to_value();
+    schema.to_value()
+});
+
+/// What a file may hold: a file that extends another need not repeat its required keys.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let mut value = TYPES.clone();
     forbid_unknown(&mut value);
     if let Some(properties) = value
         .pointer_mut("/properties")
@@ -26,7 +32,6 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
             }),
         );
     }
-    // A file that extends another need not repeat its required keys.
     value
 });
 
@@ -61,11 +66,52 @@ fn node(path: &str) -> Option<&'static Value> {
 }
 
 fn properties(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
-    if let Some(properties) = schema.get("properties") {
-        return properties.as_object();
+    table_of(schema)?.get("properties")?.as_object()
+}
+
+/// The schema of the table among what `schema` allows.
+fn table_of(schema: &Value) -> Option<&Value> {
+    if schema.get("properties").is_some() {
+        return Some(schema);
     }
     let branches = schema.get("anyOf").or_else(|| schema.get("allOf"))?;
-    branches.as_array()?.iter().find_map(properties)
+    branches.as_array()?.iter().find_map(table_of)
+}
+
+/// Required keys that `table`, a whole configuration, lacks; of a missing table only its own key.
+pub(crate) fn missing_keys(table: &toml::Table) -> Vec<String> {
+    fn walk(schema: &Value, value: &toml::Value, path: &str, out: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                let Some(schema) = table_of(schema) else {
+                    return;
+                };
+                let join = |key: &str| match path {
+                    "" => key.to_owned(),
+                    _ => format!("{path}.{key}"),
+                };
+                let required = schema.get("required").and_then(Value::as_array);
+                let required = required.into_iter().flatten().filter_map(Value::as_str);
+                out.extend(required.filter(|key| !table.contains_key(*key)).map(join));
+                for (key, inner) in table {
+                    if let Some(below) = schema.pointer(&format!("/properties/{key}")) {
+                        walk(below, inner, &join(key), out);
+                    }
+                }
+            }
+            toml::Value::Array(items) => {
+                if let Some(below) = schema.get("items") {
+                    for (index, item) in items.iter().enumerate() {
+                        walk(below, item, &format!("{path}[{index}]"), out);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    walk(&TYPES, &toml::Value::Table(table.clone()), "", &mut out);
+    out
 }
 
 /// Keys allowed in the table at dotted `path` (`""` for the top level).

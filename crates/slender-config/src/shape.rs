@@ -105,7 +105,7 @@ impl ModelShape {
             }
         }
         let (heads, kv) = (config.n_heads.max(1), config.n_kv_heads.max(1));
-        if !heads.is_multiple_of(kv) {
+        if config.n_heads > 0 && !heads.is_multiple_of(kv) {
             let valid = divisors(heads);
             wrong(
                 "n_kv_heads",
@@ -115,7 +115,8 @@ impl ModelShape {
                 ),
             );
         }
-        if config.head_dim.is_none() && !config.dim.is_multiple_of(heads) {
+        let uneven = config.head_dim.is_none() && !config.dim.is_multiple_of(heads);
+        if uneven {
             wrong(
                 "n_heads",
                 format!("dim {} is not divisible by {heads} heads", config.dim),
@@ -126,7 +127,8 @@ impl ModelShape {
             );
         }
         let head_dim = config.head_dim.unwrap_or(config.dim / heads);
-        if head_dim % 2 == 1 || head_dim == 0 {
+        // Zeros and an uneven division have been reported above.
+        if !uneven && head_dim % 2 == 1 {
             wrong(
                 if config.head_dim.is_some() {
                     "head_dim"

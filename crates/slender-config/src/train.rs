@@ -96,7 +96,7 @@ pub struct EvalConfig {
     pub tasks_every: u64,
     /// At most this many examples of each task (0: all).
     pub limit: usize,
-    /// Folder with `<task>/<split>.jsonl`. Unset: the hub. `builtin` names the slices shipped with slender.
+    /// Folder with `<task>/<split>.jsonl`, relative to the config file that names it. Unset: the hub. `builtin` names the slices shipped with slender.
     pub data_dir: Option<PathBuf>,
 }
 
@@ -125,7 +125,7 @@ pub struct RunConfig {
     pub device: String,
     /// CPU threads (0: all cores).
     pub threads: usize,
-    /// Folder that holds run directories.
+    /// Folder that holds run directories, relative to where the command runs.
     pub out_dir: PathBuf,
     /// Write a metrics line every so many steps.
     pub log_every: u64,

@@ -40,10 +40,17 @@ pub fn describe_builtin() -> &'static [BuiltinText] {
 
 /// Finds a shipped text by name.
 pub(crate) fn find(name: &str) -> Result<&'static BuiltinText, DataError> {
-    TEXTS.iter().find(|text| text.name == name).ok_or_else(|| DataError::UnknownBuiltin {
-        name: name.to_string(),
-        known: TEXTS.iter().map(|text| text.name).collect::<Vec<_>>().join(", "),
-    })
+    TEXTS
+        .iter()
+        .find(|text| text.name == name)
+        .ok_or_else(|| DataError::UnknownBuiltin {
+            name: name.to_string(),
+            known: TEXTS
+                .iter()
+                .map(|text| text.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 #[cfg(test)]
@@ -68,7 +75,10 @@ mod tests {
                 .collect::<Result<_, _>>()
                 .unwrap();
             assert_eq!(documents.len() as u64, text.documents);
-            assert_eq!(documents.iter().map(|d| d.len() as u64).sum::<u64>(), text.bytes);
+            assert_eq!(
+                documents.iter().map(|d| d.len() as u64).sum::<u64>(),
+                text.bytes
+            );
             assert!(documents.iter().all(|d| !d.contains(SEPARATOR)));
         }
         assert!(find("nope").unwrap_err().to_string().contains("books-mini"));

@@ -32,7 +32,11 @@ impl Shared {
         let prefix = self.tokenizer.prefix_bytes();
         let bytes = |pair: &[i32]| {
             let bytes = self.tokenizer.token_bytes(pair[1] as u32);
-            let extra = if Some(pair[0]) == start && Some(pair[1]) != start { prefix } else { 0 };
+            let extra = if Some(pair[0]) == start && Some(pair[1]) != start {
+                prefix
+            } else {
+                0
+            };
             bytes.saturating_sub(extra) as u64
         };
         tokens.windows(2).map(bytes).sum()
@@ -50,7 +54,10 @@ impl Dataset {
         let path = dir.join(TOKENIZER_FILE);
         let tokenizer = Tokenizer::from_file(&path)?.with_special(manifest.bos_id, manifest.eos_id);
         if tokenizer.hash() != manifest.tokenizer_hash {
-            return Err(DataError::corrupt(&path, "it is not the tokenizer that the manifest names"));
+            return Err(DataError::corrupt(
+                &path,
+                "it is not the tokenizer that the manifest names",
+            ));
         }
         let mut train = Vec::with_capacity(manifest.sources.len());
         let mut valid = Vec::with_capacity(manifest.sources.len());
@@ -59,11 +66,22 @@ impl Dataset {
             valid.push(TokenStream::open(dir, &source.valid)?);
             if train[train.len() - 1].len() < source.train_tokens_used {
                 let path = dir.join(crate::prepare::MANIFEST_FILE);
-                return Err(DataError::corrupt(&path, "it uses more training tokens than its shards have"));
+                return Err(DataError::corrupt(
+                    &path,
+                    "it uses more training tokens than its shards have",
+                ));
             }
         }
         let dir = dir.to_path_buf();
-        Ok(Self { shared: Arc::new(Shared { dir, manifest, tokenizer, train, valid }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                dir,
+                manifest,
+                tokenizer,
+                train,
+                valid,
+            }),
+        })
     }
 
     /// Folder it was opened from.
@@ -94,7 +112,11 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DataError::TooFewTokens`] if there is no validation text.
-    pub fn valid_windows(&self, seq_len: usize, max_tokens: u64) -> Result<ValidWindows, DataError> {
+    pub fn valid_windows(
+        &self,
+        seq_len: usize,
+        max_tokens: u64,
+    ) -> Result<ValidWindows, DataError> {
         ValidWindows::new(self.shared.clone(), seq_len, max_tokens)
     }
 

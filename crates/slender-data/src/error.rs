@@ -111,7 +111,9 @@ pub enum DataError {
         message: String,
     },
     /// The tokenizer's vocabulary is not the expected one.
-    #[error("tokenizer {name} has {found} tokens, data.tokenizer.vocab_size says {expected}\nhint: set vocab_size = {found}")]
+    #[error(
+        "tokenizer {name} has {found} tokens, data.tokenizer.vocab_size says {expected}\nhint: set vocab_size = {found}"
+    )]
     VocabSize {
         /// File or repository.
         name: String,
@@ -121,7 +123,9 @@ pub enum DataError {
         found: usize,
     },
     /// Byte-level BPE ran out of pairs before the wanted vocabulary was full.
-    #[error("{bytes} bytes of text give {reached} tokens, not the wanted vocabulary of {wanted}\nhint: lower data.tokenizer.vocab_size, or add text")]
+    #[error(
+        "{bytes} bytes of text give {reached} tokens, not the wanted vocabulary of {wanted}\nhint: lower data.tokenizer.vocab_size, or add text"
+    )]
     CorpusTooSmall {
         /// Bytes of training text.
         bytes: u64,
@@ -163,7 +167,9 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Fewer tokens than one training sequence.
-    #[error("{what} has {have} tokens, one sequence needs {need} (sequence length + 1)\nhint: {hint}")]
+    #[error(
+        "{what} has {have} tokens, one sequence needs {need} (sequence length + 1)\nhint: {hint}"
+    )]
     TooFewTokens {
         /// Source, or "the validation set".
         what: String,
@@ -186,16 +192,26 @@ impl DataError {
     /// Wraps a system error with what was attempted on which path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
     /// A `[data]` error at `key`.
     pub(crate) fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Config { key: key.into(), message: message.into() }
+        Self::Config {
+            key: key.into(),
+            message: message.into(),
+        }
     }
 
     /// A damaged prepared file.
     pub(crate) fn corrupt(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Corrupt { path: path.to_path_buf(), reason: reason.into() }
+        Self::Corrupt {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        }
     }
 }

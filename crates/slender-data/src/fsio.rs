@@ -1,6 +1,6 @@
 //! Files that are whole or absent.
 //!
-//! Everything slender-data writes goes to `<name>.tmp-<pid>` first, is flushed to disk and then renamed.
+//! Everything slender-data writes goes to `<name>.tmp-<unique>` first, is flushed to disk and then renamed.
 //! A reader that sees the final name sees the final bytes, whatever was killed meanwhile, and two
 //! processes that write the same content at once both succeed.
 
@@ -8,14 +8,22 @@ use crate::DataError;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Marks unfinished files; `prepare` deletes what a killed process left.
 pub(crate) const TMP_MARK: &str = ".tmp-";
 
-/// Name under which `path` is written before it is whole.
+/// Name under which `path` is written before it is whole. The process id alone does not tell threads, or
+/// machines that share a file system, apart.
 pub(crate) fn tmp_path(path: &Path) -> PathBuf {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
     let mut name = path.as_os_str().to_os_string();
-    name.push(format!("{TMP_MARK}{}", std::process::id()));
+    name.push(format!("{TMP_MARK}{}-{count}-{nanos}", std::process::id()));
     PathBuf::from(name)
 }
 
@@ -31,7 +39,8 @@ pub(crate) fn commit(file: &File, tmp: &Path, path: &Path) -> Result<(), DataErr
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     let tmp = tmp_path(path);
     let mut file = File::create(&tmp).map_err(DataError::io("create", &tmp))?;
-    file.write_all(bytes).map_err(DataError::io("write", &tmp))?;
+    file.write_all(bytes)
+        .map_err(DataError::io("write", &tmp))?;
     commit(&file, &tmp, path)
 }
 
@@ -50,7 +59,9 @@ pub(crate) fn hash_file(path: &Path) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let n = file.read(&mut buffer).map_err(DataError::io("read", path))?;
+        let n = file
+            .read(&mut buffer)
+            .map_err(DataError::io("read", path))?;
         if n == 0 {
             return Ok(hasher.finalize().to_hex().to_string());
         }
@@ -83,6 +94,9 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert_eq!(hash_file(&path).unwrap(), blake3::hash(b"two").to_hex().to_string());
+        assert_eq!(
+            hash_file(&path).unwrap(),
+            blake3::hash(b"two").to_hex().to_string()
+        );
     }
 }

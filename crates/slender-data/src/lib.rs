@@ -31,8 +31,8 @@ pub use dataset::Dataset;
 pub use error::DataError;
 pub use order::{Batch, Sequence, TrainOrder, ValidWindow, ValidWindows};
 pub use prepare::{
-    InputManifest, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, PrepareOptions, Prepared, ShardManifest,
-    SourceManifest, SplitManifest, TOKENIZER_FILE, cache_dir, prepare, prepared_dir,
+    InputManifest, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, PrepareOptions, Prepared,
+    ShardManifest, SourceManifest, SplitManifest, TOKENIZER_FILE, cache_dir, prepare, prepared_dir,
 };
 pub use shard::TokenType;
 pub use source::read_documents;

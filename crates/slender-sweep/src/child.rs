@@ -206,3 +206,40 @@ fn tail(log: &Path, start: u64) -> Vec<String> {
         .map(|line| (*line).to_owned())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_a_request_to_stop() {
+        let stop = Stop::on_signals().unwrap();
+        assert!(!stop.requested());
+        signal_hook::low_level::raise(SIGHUP).unwrap();
+        let began = Instant::now();
+        stop.sleep(Duration::from_secs(20));
+        assert!(stop.requested() && began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_log_of_a_failure_is_the_end_of_its_own_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log.txt");
+        std::fs::write(&log, "an earlier attempt\n").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "seq 1 30; echo last >&2; exit 3"]);
+        let (end, tail) = run(&mut command, &log, &Stop::new(), || {}).unwrap();
+        let what = "exit code 3".to_owned();
+        assert_eq!(
+            end,
+            End::Failed {
+                code: Some(3),
+                what
+            }
+        );
+        assert_eq!(tail.len(), TAIL_LINES);
+        assert_eq!(tail.last().unwrap(), "last");
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.starts_with("an earlier attempt\n# slender -c"));
+    }
+}

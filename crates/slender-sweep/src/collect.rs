@@ -87,7 +87,7 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
         Average::of(kept.map(|(_, score)| (score.acc, score.acc_stderr)))
     };
     let norm = |score: &TaskScore| match (score.acc_norm, score.acc_norm_stderr) {
-        (Some(acc), Some(stderr)) => (acc, stderr),
+        (Some(acc), stderr) => (acc, stderr),
         _ => (score.acc, score.acc_stderr),
     };
     let chances: Option<Vec<f64>> = tasks.values().map(|score| score.chance).collect();
@@ -134,11 +134,11 @@ fn task_scores(file: &TaskFile) -> BTreeMap<String, TaskScore> {
         let samples = file.n_samples.get(task).copied();
         let score = TaskScore {
             acc: file.metric(task, "acc")?,
-            acc_stderr: file.metric(task, "acc_stderr").unwrap_or(0.0),
+            acc_stderr: file.metric(task, "acc_stderr"),
             acc_norm: file.metric(task, "acc_norm"),
             acc_norm_stderr: file.metric(task, "acc_norm_stderr"),
             examples: samples.map_or(0, |samples| samples.effective),
-            examples_total: samples.map_or(0, |samples| samples.original),
+            examples_total: samples.map_or(0, |samples| samples.published.max(samples.original)),
             fixture: file.fixture.get(task).copied().unwrap_or(false),
             chance: file.chance.get(task).copied(),
         };

@@ -29,7 +29,10 @@ pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
     let mut panels = Vec::new();
     let ours = our_series(&scored, |run| {
         let average = run.average?;
-        Some((100.0 * average.mean, Some(100.0 * average.stderr)))
+        Some((
+            100.0 * average.mean,
+            average.stderr.map(|stderr| 100.0 * stderr),
+        ))
     });
     let papers = paper_series(&results.runs);
     let ours_range = range(&ours);

@@ -27,7 +27,8 @@ pub struct SweepOptions {
     pub program: PathBuf,
     /// Try runs again whose directory says `failed`; otherwise they are reported and left alone.
     pub retry_failed: bool,
-    /// How often a run directory that another process holds is tried again.
+    /// How soon a run directory that another process holds is tried again; the wait doubles each
+    /// time, up to sixteen times this.
     pub lock_poll: Duration,
 }
 
@@ -50,11 +51,12 @@ impl SweepOptions {
     /// the user's own, it does not.
     pub fn threads_per_run(&self) -> Option<usize> {
         let own = |set: &String| set.trim_start().starts_with("run.threads");
-        if self.jobs <= 1 || self.sets.iter().any(own) {
+        let jobs = self.jobs.min(self.configs.len());
+        if jobs <= 1 || self.sets.iter().any(own) {
             return None;
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Some((cores / self.jobs).max(1))
+        Some((cores / jobs).max(1))
     }
 }
 

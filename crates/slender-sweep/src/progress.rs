@@ -124,7 +124,10 @@ impl fmt::Display for Event {
                 stage: Stage::Train,
                 from_step,
             } => {
-                write!(f, "{run}: training, resumed after step {from_step}")
+                write!(
+                    f,
+                    "{run}: training, resumed; it had reached step {from_step}"
+                )
             }
             Event::Started {
                 run,

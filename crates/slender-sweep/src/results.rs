@@ -58,8 +58,8 @@ impl RunState {
 pub struct TaskScore {
     /// Share of examples whose likeliest answer is right.
     pub acc: f64,
-    /// Its standard error over the examples.
-    pub acc_stderr: f64,
+    /// Its standard error over the examples, if there are enough of them.
+    pub acc_stderr: Option<f64>,
     /// The same with likelihoods divided by the answers' lengths.
     pub acc_norm: Option<f64>,
     /// Its standard error.
@@ -79,24 +79,24 @@ pub struct TaskScore {
 pub struct Average {
     /// The mean.
     pub mean: f64,
-    /// Root of the summed squared errors, divided by the number of tasks.
-    pub stderr: f64,
+    /// Root of the summed squared errors, divided by the number of tasks; unknown if one of them is.
+    pub stderr: Option<f64>,
     /// Number of tasks.
     pub tasks: usize,
 }
 
 impl Average {
     /// The average of `(score, standard error)` pairs; `None` of nothing.
-    pub fn of(scores: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
-        let (mut tasks, mut sum, mut squares) = (0, 0.0, 0.0);
+    pub fn of(scores: impl IntoIterator<Item = (f64, Option<f64>)>) -> Option<Self> {
+        let (mut tasks, mut sum, mut squares) = (0, 0.0, Some(0.0));
         for (score, stderr) in scores {
             tasks += 1;
             sum += score;
-            squares += stderr * stderr;
+            squares = squares.zip(stderr).map(|(all, one)| all + one * one);
         }
         (tasks > 0).then(|| Self {
             mean: sum / tasks as f64,
-            stderr: squares.sqrt() / tasks as f64,
+            stderr: squares.map(|squares: f64| squares.sqrt() / tasks as f64),
             tasks,
         })
     }
@@ -223,5 +223,24 @@ impl SweepResults {
     /// Every task score of every run.
     pub fn scores(&self) -> impl Iterator<Item = &TaskScore> {
         self.runs.iter().flat_map(|run| run.tasks.values())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_knows_its_error_only_if_all_parts_do() {
+        let known = Average::of([(0.3, Some(0.03)), (0.5, Some(0.04))]).unwrap();
+        assert_eq!((known.mean, known.tasks), (0.4, 2));
+        assert!((known.stderr.unwrap() - 0.025).abs() < 1e-15);
+        assert_eq!(
+            Average::of([(0.3, Some(0.03)), (1.0, None)])
+                .unwrap()
+                .stderr,
+            None
+        );
+        assert_eq!(Average::of([]), None);
     }
 }

@@ -89,9 +89,12 @@ pub struct TaskFile {
 /// Examples of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Samples {
-    /// Examples in the set.
+    /// Examples in the files that were read; a slice has fewer than the set.
     #[serde(default)]
     pub original: u64,
+    /// Examples in the published set.
+    #[serde(default)]
+    pub published: u64,
     /// Examples used.
     #[serde(default)]
     pub effective: u64,

@@ -119,40 +119,51 @@ fn by_score(scored: &[(&RunResult, Average)]) -> Option<String> {
         1 => "its one zero-shot task".to_owned(),
         n => format!("the average of {n} zero-shot tasks"),
     };
-    let score = format!("{} ± {} %", percent(best.mean), percent(best.stderr));
+    let errors = best.stderr.map(percent);
+    let score = match errors {
+        Some(stderr) => format!("{} ± {stderr} %", percent(best.mean)),
+        None => format!("{} %", percent(best.mean)),
+    };
     let Some((second, other)) = ranked.get(1) else {
         return Some(format!("{} scores {score} on {tasks}.", run.name));
     };
     let gap = best.mean - other.mean;
-    let error = best.stderr.hypot(other.stderr);
     let lead = format!(
         "On {tasks}, {} leads with {score}; {} follows {} points behind",
         run.name,
         second.name,
         percent(gap)
     );
-    Some(if error <= 0.0 {
-        format!("{lead}.")
-    } else if gap < 2.0 * error {
-        let apart = ranked.iter().filter(|(_, average)| {
-            best.mean - average.mean >= 2.0 * best.stderr.hypot(average.stderr)
-        });
-        let tail = match apart.count() {
-            0 if ranked.len() > 2 => "; no run is more than two standard errors below the leader",
-            _ => "",
-        };
-        format!(
-            "{lead}, {:.1} standard errors of the difference (± {} points): the tasks cannot tell the two apart{tail}.",
-            gap / error,
-            percent(error)
-        )
-    } else {
-        format!(
-            "{lead}, {:.1} standard errors of the difference (± {} points): more than the choice of questions explains.",
-            gap / error,
-            percent(error)
-        )
-    })
+    let Some(error) = error_of_difference(best, other) else {
+        return Some(format!("{lead}."));
+    };
+    let lead = format!(
+        "{lead}, {:.1} standard errors of the difference (± {} points)",
+        gap / error,
+        percent(error)
+    );
+    if gap >= 2.0 * error {
+        return Some(format!(
+            "{lead}: more than the choice of questions explains."
+        ));
+    }
+    let apart = |average: &Average| {
+        error_of_difference(best, average)
+            .is_none_or(|error| best.mean - average.mean >= 2.0 * error)
+    };
+    let tail = match ranked.iter().any(|(_, average)| apart(average)) {
+        false if ranked.len() > 2 => "; no run is more than two standard errors below the leader",
+        _ => "",
+    };
+    Some(format!(
+        "{lead}: the tasks cannot tell the two apart{tail}."
+    ))
+}
+
+/// Standard error of the difference of two averages, taken as independent.
+fn error_of_difference(a: &Average, b: &Average) -> Option<f64> {
+    let error = a.stderr?.hypot(b.stderr?);
+    (error > 0.0).then_some(error)
 }
 
 fn against_chance(scored: &[(&RunResult, Average)]) -> Option<String> {
@@ -163,7 +174,10 @@ fn against_chance(scored: &[(&RunResult, Average)]) -> Option<String> {
     let (_, chance) = known.first()?;
     let near = known
         .iter()
-        .filter(|(average, chance)| average.mean - chance < 2.0 * average.stderr)
+        .filter(|(average, chance)| {
+            let within = |stderr| average.mean - chance < 2.0 * stderr;
+            average.stderr.is_some_and(within)
+        })
         .count();
     let how_many = match near {
         0 => return None,

@@ -16,7 +16,8 @@
 //! | 75 | interrupted, with a checkpoint | resumes |
 //! | killed by a signal from outside | preempted, out of memory, `kill -9` | resumes |
 //!
-//! Resuming stops after three interruptions in a row without a step of progress.
+//! Resuming stops after eight interruptions in a row none of which got beyond the furthest step so
+//! far: enough for a machine under attack, and an end for a run that always runs out of memory.
 
 use crate::child::{self, End, Stop};
 use crate::collect::collect;
@@ -34,7 +35,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Interruptions in a row without progress after which a run counts as failed.
-const MOST_STALLS: u32 = 3;
+const MOST_STALLS: u32 = 8;
 
 /// How one run came out of a sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,13 +216,14 @@ impl Sweep<'_> {
         let log = run.dir.join("log.txt");
         let name = || run.name.clone();
         let mut stalls = 0;
-        let mut waiting = false;
+        let mut furthest = steps_done(run);
+        let mut waiting = 0;
         loop {
             if self.stop.requested() {
                 return Ok(Stopped::OnRequest);
             }
             let from_step = steps_done(run);
-            if !waiting {
+            if waiting == 0 {
                 self.say(Event::Started {
                     run: name(),
                     stage,
@@ -257,19 +259,19 @@ impl Sweep<'_> {
                 End::Done => return Ok(Stopped::No),
                 _ if self.stop.requested() => return Ok(Stopped::OnRequest),
                 End::Locked => {
-                    if !waiting {
+                    if waiting == 0 {
                         self.say(Event::Locked { run: name() });
                     }
-                    waiting = true;
-                    self.stop.sleep(self.options.lock_poll);
+                    self.stop
+                        .sleep(self.options.lock_poll * (1 << waiting.min(4)));
+                    waiting += 1;
                 }
                 End::Interrupted | End::Killed(_) => {
-                    waiting = false;
-                    stalls = if steps_done(run) > from_step {
-                        0
-                    } else {
-                        stalls + 1
-                    };
+                    waiting = 0;
+                    // A kill costs the steps since the last checkpoint: compare with the furthest.
+                    let reached = steps_done(run);
+                    stalls = if reached > furthest { 0 } else { stalls + 1 };
+                    furthest = furthest.max(reached);
                     let why = match end {
                         End::Killed(signal) => format!("killed by signal {signal}"),
                         _ => "interrupted".into(),

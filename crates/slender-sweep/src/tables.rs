@@ -70,7 +70,7 @@ fn score(mean: f64, stderr: Option<f64>) -> Cell {
 
 fn average(average: Option<Average>) -> Cell {
     match average {
-        Some(average) => score(average.mean, Some(average.stderr)),
+        Some(average) => score(average.mean, average.stderr),
         None => text("–"),
     }
 }
@@ -188,7 +188,7 @@ pub(crate) fn task_table(results: &SweepResults) -> Option<Table> {
         };
         let mut rows = Vec::new();
         if !run.tasks.is_empty() {
-            let mut own = cells("acc", &|task| Some((task.acc, Some(task.acc_stderr))));
+            let mut own = cells("acc", &|task| Some((task.acc, task.acc_stderr)));
             own.extend([average(run.average), average(run.average_without_boolq)]);
             rows.push((RowKind::Own, own));
             let mut norm = cells("acc_norm", &|t| Some((t.acc_norm?, t.acc_norm_stderr)));

@@ -96,7 +96,8 @@ impl Optimizer {
         };
         model.visit(&mut shapes);
         let device = device.clone().without_autodiff();
-        let zeros = |dims: &Vec<usize>| Tensor::<1>::zeros([dims.iter().product::<usize>()], &device);
+        let zeros =
+            |dims: &Vec<usize>| Tensor::<1>::zeros([dims.iter().product::<usize>()], &device);
         let moments = shapes.dims.iter().map(|dims| Moments {
             exp_avg: zeros(dims),
             exp_avg_sq: zeros(dims),

@@ -58,6 +58,7 @@ struct StepResult {
     loss: f64,
     norm: f64,
     lr: f64,
+    seconds: f64,
 }
 
 /// Wall time of training proper since the last metrics line.
@@ -93,9 +94,10 @@ impl TrainLoop<'_> {
             }
             let start = Instant::now();
             let batch = order.batch(self.state.next_batch, train.batch_size);
-            let Some(result) = self.step(&batch)? else {
+            let Some(mut result) = self.step(&batch)? else {
                 return self.interrupted();
             };
+            result.seconds = start.elapsed().as_secs_f64();
             clock.training += start.elapsed();
             clock.tokens += train.tokens_per_step();
             self.state.elapsed_s = before + clock.started.elapsed().as_secs_f64();
@@ -166,7 +168,12 @@ impl TrainLoop<'_> {
         self.state.step = step;
         self.state.next_batch += 1;
         self.state.tokens += train.tokens_per_step();
-        Ok(Some(StepResult { loss, norm, lr }))
+        Ok(Some(StepResult {
+            loss,
+            norm,
+            lr,
+            seconds: 0.0,
+        }))
     }
 
     /// Metrics, validation, tasks, checkpoint and heartbeat, where they are due.
@@ -182,9 +189,14 @@ impl TrainLoop<'_> {
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
         let seconds = clock.training.as_secs_f64().max(1e-9);
         let speed = clock.tokens as f64 / seconds;
-        if clock.speed == 0.0 || seconds > 2.0 {
-            clock.speed = speed;
-        }
+        // Shown speed: the steps of about the last ten seconds, so that a slow first step fades.
+        let weight = (result.seconds / 10.0).clamp(0.02, 1.0);
+        let now = self.config.train.tokens_per_step() as f64 / result.seconds.max(1e-9);
+        clock.speed = if clock.speed == 0.0 {
+            now
+        } else {
+            clock.speed.powf(1.0 - weight) * now.powf(weight)
+        };
         self.progress.pulse(&Pulse {
             step,
             loss: result.loss,

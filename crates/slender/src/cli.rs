@@ -30,6 +30,8 @@ pub enum Command {
     /// Train, evaluate and compare several configurations.
     #[command(subcommand)]
     Sweep(SweepCommand),
+    /// Write the untrained model of a configuration as a Hugging Face folder.
+    Init(InitArgs),
     /// Count parameters, FLOPs, cache and memory of configurations, without training.
     Inspect(InspectArgs),
     /// Show, check and describe configurations.
@@ -210,4 +212,34 @@ pub enum DataCommand {
     Prepare(ConfigArgs),
     /// List the texts that ship with slender.
     List,
+    /// Show the training batch of a step: its text, or its token ids with --json.
+    Batch(BatchArgs),
+}
+
+/// `slender data batch`.
+#[derive(Args, Debug)]
+pub struct BatchArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// First batch, counted from 0.
+    #[arg(long, default_value_t = 0)]
+    pub step: u64,
+    /// Number of batches.
+    #[arg(long, default_value_t = 1)]
+    pub count: u64,
+    /// Print one JSON object a batch, with inputs, targets and document numbers, row by row.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `slender init`.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Folder to write; must not exist.
+    #[arg(long)]
+    pub out: PathBuf,
 }

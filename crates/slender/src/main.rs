@@ -18,6 +18,7 @@ fn main() {
         Command::Train(args) => commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Sweep(command) => commands::sweep::run(&command),
+        Command::Init(args) => commands::init::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Config(command) => commands::config::run(&command),
         Command::Data(command) => commands::data::run(&command),

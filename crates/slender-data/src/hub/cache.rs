@@ -20,7 +20,10 @@ pub(super) fn is_commit(revision: &str) -> bool {
 
 impl CacheFolder {
     pub fn new(cache: &Path, repo: &HubRepo) -> Self {
-        Self { cache: cache.to_path_buf(), repo: repo.clone() }
+        Self {
+            cache: cache.to_path_buf(),
+            repo: repo.clone(),
+        }
     }
 
     fn hf(&self) -> hf_hub::CacheRepo {
@@ -36,7 +39,8 @@ impl CacheFolder {
         if is_commit(self.repo.revision()) {
             return Some(self.repo.revision().to_string());
         }
-        let commit = std::fs::read_to_string(self.folder().join("refs").join(self.repo.revision())).ok()?;
+        let commit =
+            std::fs::read_to_string(self.folder().join("refs").join(self.repo.revision())).ok()?;
         Some(commit.trim().to_string()).filter(|commit| is_commit(commit))
     }
 
@@ -63,18 +67,25 @@ impl CacheFolder {
     /// The stored file list of a commit.
     pub fn listing(&self, commit: &str) -> Option<Snapshot> {
         let bytes = std::fs::read(self.listing_path(commit)).ok()?;
-        serde_json::from_slice::<Snapshot>(&bytes).ok().filter(|snapshot| snapshot.commit == commit)
+        serde_json::from_slice::<Snapshot>(&bytes)
+            .ok()
+            .filter(|snapshot| snapshot.commit == commit)
     }
 
     /// Stores the file list of a commit.
     pub fn set_listing(&self, snapshot: &Snapshot) -> Result<(), HubError> {
         let path = self.listing_path(&snapshot.commit);
         create_parent(&path)?;
-        replace(&path, &serde_json::to_vec(snapshot).expect("plain structs serialise"))
+        replace(
+            &path,
+            &serde_json::to_vec(snapshot).expect("plain structs serialise"),
+        )
     }
 
     fn listing_path(&self, commit: &str) -> PathBuf {
-        self.folder().join(".slender").join(format!("{commit}.json"))
+        self.folder()
+            .join(".slender")
+            .join(format!("{commit}.json"))
     }
 
     /// What of a commit is in the cache, which may be less than there is. `None` if nothing is.
@@ -85,23 +96,35 @@ impl CacheFolder {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).ok()?.flatten() {
                 let path = entry.path();
-                let Ok(meta) = std::fs::metadata(&path) else { continue };
+                let Ok(meta) = std::fs::metadata(&path) else {
+                    continue;
+                };
                 if meta.is_dir() {
                     folders.push(path);
                 } else if let Ok(name) = path.strip_prefix(&root) {
                     let name = name.to_string_lossy().replace('\\', "/");
-                    files.push(HubFile { name, size: Some(meta.len()) });
+                    files.push(HubFile {
+                        name,
+                        size: Some(meta.len()),
+                    });
                 }
             }
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
-        (!files.is_empty()).then(|| Snapshot { commit: commit.to_string(), files })
+        (!files.is_empty()).then(|| Snapshot {
+            commit: commit.to_string(),
+            files,
+        })
     }
 
     /// Takes the lock of a blob, waiting for another process that downloads it. `None` where the file system
     /// has no locks: the final rename is atomic all the same.
     pub fn lock(&self, etag: &str) -> Result<Option<File>, HubError> {
-        let path = self.cache.join(".locks").join(self.repo.hf().folder_name()).join(format!("{etag}.lock"));
+        let path = self
+            .cache
+            .join(".locks")
+            .join(self.repo.hf().folder_name())
+            .join(format!("{etag}.lock"));
         create_parent(&path)?;
         let file = File::create(&path).map_err(HubError::io("create", &path))?;
         Ok(file.lock().is_ok().then_some(file))

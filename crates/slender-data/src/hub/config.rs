@@ -48,9 +48,14 @@ impl HubConfig {
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
         let var = |name: &str| var(name).filter(|value| !value.is_empty());
         let on = |name: &str| {
-            var(name).is_some_and(|value| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
+            var(name).is_some_and(|value| {
+                matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
+            })
         };
-        let home = var("HOME").or_else(|| var("USERPROFILE")).map(PathBuf::from).unwrap_or_default();
+        let home = var("HOME")
+            .or_else(|| var("USERPROFILE"))
+            .map(PathBuf::from)
+            .unwrap_or_default();
         let hf_home = match (var("HF_HOME"), var("XDG_CACHE_HOME")) {
             (Some(path), _) => expand(&path, &home),
             (None, Some(cache)) => expand(&cache, &home).join("huggingface"),
@@ -59,14 +64,17 @@ impl HubConfig {
         let cache_dir = var("HF_HUB_CACHE")
             .or_else(|| var("HUGGINGFACE_HUB_CACHE"))
             .map_or_else(|| hf_home.join("hub"), |path| expand(&path, &home));
-        let token_file = var("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), |path| expand(&path, &home));
+        let token_file =
+            var("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), |path| expand(&path, &home));
         let token = var("HF_TOKEN")
             .or_else(|| var("HUGGING_FACE_HUB_TOKEN"))
             .or_else(|| std::fs::read_to_string(token_file).ok())
             .map(|token| token.trim().to_string())
             .filter(|token| !token.is_empty());
         let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        let timeout = var("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|seconds| seconds.parse().ok()).unwrap_or(30);
+        let timeout = var("HF_HUB_DOWNLOAD_TIMEOUT")
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(30);
         Self {
             endpoint: endpoint.trim_end_matches('/').to_string(),
             cache_dir,
@@ -93,15 +101,25 @@ mod tests {
     use super::*;
 
     fn config(vars: &[(&str, &str)]) -> HubConfig {
-        HubConfig::from_vars(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string()))
+        HubConfig::from_vars(|name| {
+            vars.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.to_string())
+        })
     }
 
     #[test]
     fn folders_follow_python() {
         let dir = |vars: &[(&str, &str)]| config(vars).cache_dir.display().to_string();
         assert_eq!(dir(&[("HOME", "/h")]), "/h/.cache/huggingface/hub");
-        assert_eq!(dir(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), "/x/huggingface/hub");
-        assert_eq!(dir(&[("HOME", "/h"), ("HF_HOME", "~/f"), ("XDG_CACHE_HOME", "/x")]), "/h/f/hub");
+        assert_eq!(
+            dir(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]),
+            "/x/huggingface/hub"
+        );
+        assert_eq!(
+            dir(&[("HOME", "/h"), ("HF_HOME", "~/f"), ("XDG_CACHE_HOME", "/x")]),
+            "/h/f/hub"
+        );
         assert_eq!(dir(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/f")]), "/c");
     }
 
@@ -111,11 +129,21 @@ mod tests {
         let path = home.path().to_str().unwrap();
         assert_eq!(config(&[("HF_HOME", path)]).token, None);
         std::fs::write(home.path().join("token"), "from-file\n").unwrap();
-        assert_eq!(config(&[("HF_HOME", path)]).token.as_deref(), Some("from-file"));
-        let both = config(&[("HF_HOME", path), ("HF_TOKEN", "from-env"), ("HF_HUB_OFFLINE", "true")]);
+        assert_eq!(
+            config(&[("HF_HOME", path)]).token.as_deref(),
+            Some("from-file")
+        );
+        let both = config(&[
+            ("HF_HOME", path),
+            ("HF_TOKEN", "from-env"),
+            ("HF_HUB_OFFLINE", "true"),
+        ]);
         assert_eq!(both.token.as_deref(), Some("from-env"));
         assert!(both.offline && !format!("{both:?}").contains("from-env"));
-        assert_eq!(config(&[("HF_ENDPOINT", "http://mirror/")]).endpoint, "http://mirror");
+        assert_eq!(
+            config(&[("HF_ENDPOINT", "http://mirror/")]).endpoint,
+            "http://mirror"
+        );
         assert!(!config(&[("HF_HUB_OFFLINE", "0")]).offline);
     }
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// The server wants to know who asks, or does not say whether the repository exists.
-    #[error("{endpoint} refuses {repo} ({status}): {message}\nhint: check the repository's name; if it is private, set HF_TOKEN to a token that can read it")]
+    #[error(
+        "{endpoint} refuses {repo} ({status}): {message}\nhint: check the repository's name; if it is private, set HF_TOKEN to a token that can read it"
+    )]
     Unauthorized {
         /// Base address.
         endpoint: String,
@@ -18,7 +20,9 @@ pub enum HubError {
         message: String,
     },
     /// The repository wants its conditions accepted.
-    #[error("{repo} is gated ({status}): {message}\nhint: accept its conditions at {page}, then set HF_TOKEN to a token of that account")]
+    #[error(
+        "{repo} is gated ({status}): {message}\nhint: accept its conditions at {page}, then set HF_TOKEN to a token of that account"
+    )]
     Gated {
         /// Repository, with its kind.
         repo: String,
@@ -30,7 +34,9 @@ pub enum HubError {
         page: String,
     },
     /// No such repository.
-    #[error("{endpoint} has no {repo}\nhint: check the name, and set HF_TOKEN if the repository is private")]
+    #[error(
+        "{endpoint} has no {repo}\nhint: check the name, and set HF_TOKEN if the repository is private"
+    )]
     RepoNotFound {
         /// Base address.
         endpoint: String,
@@ -66,7 +72,9 @@ pub enum HubError {
         cache: PathBuf,
     },
     /// The network failed after all retries.
-    #[error("cannot reach {url} after {tries} tries: {message}\nhint: check the network and HF_ENDPOINT; what was received is kept and the next try resumes")]
+    #[error(
+        "cannot reach {url} after {tries} tries: {message}\nhint: check the network and HF_ENDPOINT; what was received is kept and the next try resumes"
+    )]
     Network {
         /// Address.
         url: String,
@@ -84,7 +92,9 @@ pub enum HubError {
         message: String,
     },
     /// A whole file was received and is not the one the hub describes.
-    #[error("{file} of {repo} arrived damaged: {message}\nhint: try again; if it stays, check HF_ENDPOINT and any proxy")]
+    #[error(
+        "{file} of {repo} arrived damaged: {message}\nhint: try again; if it stays, check HF_ENDPOINT and any proxy"
+    )]
     Damaged {
         /// Repository, with its kind.
         repo: String,
@@ -121,8 +131,15 @@ pub enum HubError {
 
 impl HubError {
     /// Wraps a system error with what was attempted on which path.
-    pub(super) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 }

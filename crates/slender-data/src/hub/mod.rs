@@ -34,7 +34,12 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// [`HubError`] with what to do: token, licence, name, network.
-pub fn download(kind: RepoKind, repo: &str, revision: Option<&str>, filename: &str) -> Result<PathBuf, HubError> {
+pub fn download(
+    kind: RepoKind,
+    repo: &str,
+    revision: Option<&str>,
+    filename: &str,
+) -> Result<PathBuf, HubError> {
     Hub::from_env().download(&HubRepo::new(kind, repo, revision), filename)
 }
 
@@ -42,8 +47,14 @@ pub fn download(kind: RepoKind, repo: &str, revision: Option<&str>, filename: &s
 ///
 /// # Errors
 /// As [`download`].
-pub fn list_files(kind: RepoKind, repo: &str, revision: Option<&str>) -> Result<Vec<HubFile>, HubError> {
-    Ok(Hub::from_env().resolve(&HubRepo::new(kind, repo, revision))?.files)
+pub fn list_files(
+    kind: RepoKind,
+    repo: &str,
+    revision: Option<&str>,
+) -> Result<Vec<HubFile>, HubError> {
+    Ok(Hub::from_env()
+        .resolve(&HubRepo::new(kind, repo, revision))?
+        .files)
 }
 
 /// Names of a repository's files that match any of `patterns`, sorted within each pattern, patterns in
@@ -51,7 +62,12 @@ pub fn list_files(kind: RepoKind, repo: &str, revision: Option<&str>) -> Result<
 ///
 /// # Errors
 /// As [`download`], and [`HubError::Pattern`] for a pattern that does not parse.
-pub fn glob(kind: RepoKind, repo: &str, revision: Option<&str>, patterns: &[String]) -> Result<Vec<String>, HubError> {
+pub fn glob(
+    kind: RepoKind,
+    repo: &str,
+    revision: Option<&str>,
+    patterns: &[String],
+) -> Result<Vec<String>, HubError> {
     let repo = HubRepo::new(kind, repo, revision);
     Hub::from_env().resolve(&repo)?.glob(&repo, patterns)
 }

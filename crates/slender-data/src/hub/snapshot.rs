@@ -50,7 +50,10 @@ impl Snapshot {
             let matcher = GlobBuilder::new(pattern)
                 .literal_separator(true)
                 .build()
-                .map_err(|e| HubError::Pattern { pattern: pattern.clone(), message: e.kind().to_string() })?
+                .map_err(|e| HubError::Pattern {
+                    pattern: pattern.clone(),
+                    message: e.kind().to_string(),
+                })?
                 .compile_matcher();
             let before = names.len();
             let mut seen = false;
@@ -80,13 +83,27 @@ mod tests {
     #[test]
     fn patterns_choose_files() {
         let names = ["README.md", "a/0.parquet", "a/b/1.parquet", "c/2.parquet"];
-        let files = names.map(|name| HubFile { name: name.into(), size: None }).to_vec();
-        let snapshot = Snapshot { commit: "c".into(), files };
+        let files = names
+            .map(|name| HubFile {
+                name: name.into(),
+                size: None,
+            })
+            .to_vec();
+        let snapshot = Snapshot {
+            commit: "c".into(),
+            files,
+        };
         let repo = HubRepo::new(RepoKind::Dataset, "org/name", None);
         let glob = |patterns: &[&str]| snapshot.glob(&repo, &patterns.map_to_strings());
         assert_eq!(glob(&["a/*.parquet"]).unwrap(), ["a/0.parquet"]);
-        assert_eq!(glob(&["**/*.parquet"]).unwrap(), ["a/0.parquet", "a/b/1.parquet", "c/2.parquet"]);
-        assert_eq!(glob(&["c/*", "{a,c}/*.parquet"]).unwrap(), ["c/2.parquet", "a/0.parquet"]);
+        assert_eq!(
+            glob(&["**/*.parquet"]).unwrap(),
+            ["a/0.parquet", "a/b/1.parquet", "c/2.parquet"]
+        );
+        assert_eq!(
+            glob(&["c/*", "{a,c}/*.parquet"]).unwrap(),
+            ["c/2.parquet", "a/0.parquet"]
+        );
         assert!(glob(&["x/*"]).unwrap_err().to_string().contains("x/*"));
         assert!(matches!(glob(&["a/["]), Err(HubError::Pattern { .. })));
     }

@@ -29,12 +29,17 @@ pub(super) fn fetch(
     listed_size: Option<u64>,
 ) -> Result<PathBuf, HubError> {
     let (base, commit) = (repo.hf().url(), repo.revision());
-    let url = format!("{}/{base}/resolve/{commit}/{}", hub.config.endpoint, encode(name));
+    let url = format!(
+        "{}/{base}/resolve/{commit}/{}",
+        hub.config.endpoint,
+        encode(name)
+    );
     let mut meta = hub.retry(&url, || head(hub, repo, name, &url))?;
     meta.size = meta.size.or(listed_size);
     let blob = folder.blob(&meta.etag);
     create_parent(&blob)?;
-    let whole = || std::fs::metadata(&blob).is_ok_and(|m| meta.size.is_none_or(|size| size == m.len()));
+    let whole =
+        || std::fs::metadata(&blob).is_ok_and(|m| meta.size.is_none_or(|size| size == m.len()));
     if !whole() {
         let _lock = folder.lock(&meta.etag)?;
         // Another process may have fetched it while this one waited.
@@ -50,7 +55,9 @@ pub(super) fn fetch(
 fn head(hub: &Hub, repo: &HubRepo, name: &str, url: &str) -> Result<Meta, Failure> {
     let mut at = url.to_string();
     for _ in 0..5 {
-        let request = hub.authorized(hub.head_agent.head(&at)).header("Accept-Encoding", "identity");
+        let request = hub
+            .authorized(hub.head_agent.head(&at))
+            .header("Accept-Encoding", "identity");
         let response = request.call().map_err(Failure::again)?;
         let (status, headers) = (response.status().as_u16(), response.headers());
         if status >= 400 {
@@ -63,9 +70,15 @@ fn head(hub: &Hub, repo: &HubRepo, name: &str, url: &str) -> Result<Meta, Failur
             at = format!("{}{location}", origin(url));
             continue;
         }
-        let etag = text("x-linked-etag").or_else(|| text("etag")).unwrap_or_default();
+        let etag = text("x-linked-etag")
+            .or_else(|| text("etag"))
+            .unwrap_or_default();
         let etag = etag.trim_start_matches("W/").trim_matches('"');
-        if etag.is_empty() || !etag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        if etag.is_empty()
+            || !etag
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        {
             let message = format!("without a usable ETag ({etag:?})");
             return Err(HubError::Protocol { url: at, message }.into());
         }
@@ -75,13 +88,27 @@ fn head(hub: &Hub, repo: &HubRepo, name: &str, url: &str) -> Result<Meta, Failur
             None if status < 300 => text("content-length").and_then(|size| size.parse().ok()),
             None => None,
         };
-        return Ok(Meta { etag: etag.to_string(), size });
+        return Ok(Meta {
+            etag: etag.to_string(),
+            size,
+        });
     }
-    Err(HubError::Protocol { url: at, message: "too many redirects".into() }.into())
+    Err(HubError::Protocol {
+        url: at,
+        message: "too many redirects".into(),
+    }
+    .into())
 }
 
 /// Receives the body into the partial file until it is whole, then gives it its name.
-fn receive(hub: &Hub, repo: &HubRepo, name: &str, url: &str, meta: &Meta, blob: &Path) -> Result<(), HubError> {
+fn receive(
+    hub: &Hub,
+    repo: &HubRepo,
+    name: &str,
+    url: &str,
+    meta: &Meta,
+    blob: &Path,
+) -> Result<(), HubError> {
     let mut part = blob.as_os_str().to_os_string();
     part.push(".incomplete");
     let part = PathBuf::from(part);
@@ -91,18 +118,27 @@ fn receive(hub: &Hub, repo: &HubRepo, name: &str, url: &str, meta: &Meta, blob: 
         .open(&part)
         .map_err(HubError::io("create", &part))?;
     let bar = progress_bar(hub, name, meta.size);
-    hub.retry(url, || continue_file(hub, repo, name, url, meta, &mut file, &part, &bar))?;
+    hub.retry(url, || {
+        continue_file(hub, repo, name, url, meta, &mut file, &part, &bar)
+    })?;
     bar.finish_and_clear();
     if let Err(message) = verify(&part, &meta.etag) {
         let _ = std::fs::remove_file(&part);
-        return Err(HubError::Damaged { repo: repo.to_string(), file: name.to_string(), message });
+        return Err(HubError::Damaged {
+            repo: repo.to_string(),
+            file: name.to_string(),
+            message,
+        });
     }
     file.sync_all().map_err(HubError::io("flush", &part))?;
     std::fs::rename(&part, blob).map_err(HubError::io("rename", &part))
 }
 
 /// One request for what is missing. `Ok` means that the partial file is whole.
-#[expect(clippy::too_many_arguments, reason = "one step of receive, which owns all of these")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of receive, which owns all of these"
+)]
 fn continue_file(
     hub: &Hub,
     repo: &HubRepo,
@@ -113,7 +149,11 @@ fn continue_file(
     part: &Path,
     bar: &ProgressBar,
 ) -> Result<(), Failure> {
-    let length = |file: &File| file.metadata().map(|m| m.len()).map_err(HubError::io("read", part));
+    let length = |file: &File| {
+        file.metadata()
+            .map(|m| m.len())
+            .map_err(HubError::io("read", part))
+    };
     let restart = |file: &File| file.set_len(0).map_err(HubError::io("truncate", part));
     let mut have = length(file)?;
     match meta.size {
@@ -125,7 +165,9 @@ fn continue_file(
         Some(size) if have == size => return Ok(()),
         _ => {}
     }
-    let mut request = hub.authorized(hub.agent.get(url)).header("Accept-Encoding", "identity");
+    let mut request = hub
+        .authorized(hub.agent.get(url))
+        .header("Accept-Encoding", "identity");
     if have > 0 {
         request = request.header("Range", format!("bytes={have}-"));
     }
@@ -134,7 +176,9 @@ fn continue_file(
         206 if range_start(response.headers()) == Some(have) => {}
         206 | 416 => {
             restart(file)?;
-            return Err(Failure::again("the server's range is not the one asked for"));
+            return Err(Failure::again(
+                "the server's range is not the one asked for",
+            ));
         }
         200 => {
             restart(file)?;
@@ -152,20 +196,29 @@ fn continue_file(
         match body.read(&mut buffer) {
             Ok(0) => break None,
             Ok(n) => {
-                file.write_all(&buffer[..n]).map_err(HubError::io("write", part))?;
+                file.write_all(&buffer[..n])
+                    .map_err(HubError::io("write", part))?;
                 bar.inc(n as u64);
             }
             Err(e) => break Some(e.to_string()),
         }
     };
     let now = length(file)?;
-    let again = |message: String| Failure::Again { message, progressed: now > have, wait: None };
+    let again = |message: String| Failure::Again {
+        message,
+        progressed: now > have,
+        wait: None,
+    };
     match (ended, meta.size) {
         (Some(message), _) => Err(again(message)),
-        (None, Some(size)) if now < size => Err(again(format!("the body ended at {now} of {size} bytes"))),
+        (None, Some(size)) if now < size => {
+            Err(again(format!("the body ended at {now} of {size} bytes")))
+        }
         (None, Some(size)) if now > size => {
             restart(file)?;
-            Err(Failure::again(format!("the body has more than {size} bytes")))
+            Err(Failure::again(format!(
+                "the body has more than {size} bytes"
+            )))
         }
         _ => Ok(()),
     }
@@ -174,7 +227,13 @@ fn continue_file(
 /// First byte of a `Content-Range: bytes 5-9/10`.
 fn range_start(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get("content-range")?.to_str().ok()?;
-    range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+    range
+        .strip_prefix("bytes ")?
+        .split_once('-')?
+        .0
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The ETag of a large file is its SHA-256; that of a small one is git's blob hash, for which length suffices.
@@ -185,8 +244,16 @@ fn verify(path: &Path, etag: &str) -> Result<(), String> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).map_err(|e| e.to_string())?;
     std::io::copy(&mut file, &mut hasher).map_err(|e| e.to_string())?;
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    if found.eq_ignore_ascii_case(etag) { Ok(()) } else { Err(format!("its SHA-256 is {found}, the hub says {etag}")) }
+    let found: String = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    if found.eq_ignore_ascii_case(etag) {
+        Ok(())
+    } else {
+        Err(format!("its SHA-256 is {found}, the hub says {etag}"))
+    }
 }
 
 /// Scheme and host of an address.
@@ -214,7 +281,10 @@ fn progress_bar(hub: &Hub, name: &str, size: Option<u64>) -> ProgressBar {
         return ProgressBar::hidden();
     }
     if !std::io::stderr().is_terminal() {
-        eprintln!("downloading {name}{}", size.map_or(String::new(), |size| format!(" ({size} bytes)")));
+        eprintln!(
+            "downloading {name}{}",
+            size.map_or(String::new(), |size| format!(" ({size} bytes)"))
+        );
         return ProgressBar::hidden();
     }
     let style = "{msg} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})";

@@ -35,7 +35,13 @@ impl Batch {
     /// An empty batch with room for `rows`.
     pub(crate) fn with_capacity(rows: usize, seq_len: usize) -> Self {
         let room = || Vec::with_capacity(rows * seq_len);
-        Self { inputs: room(), targets: room(), segments: room(), batch_size: 0, seq_len }
+        Self {
+            inputs: room(),
+            targets: room(),
+            segments: room(),
+            batch_size: 0,
+            seq_len,
+        }
     }
 
     /// Appends a row of `seq_len` tokens.

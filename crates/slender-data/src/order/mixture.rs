@@ -1,8 +1,8 @@
 //! Which source each sequence comes from.
 //!
 //! Sources are interleaved evenly, not drawn at random: after any number of sequences, a source has given its
-//! share to within one sequence for each source before it. The first source takes position `i` when
-//! `⌊i·w/W⌋` steps up; what it leaves is divided among the others in the same way. All of it is integer
+//! share to within half a sequence for itself and each source before it. The first source takes position `i`
+//! when `i·w/W`, rounded, steps up; what it leaves is divided among the others in the same way. All of it is integer
 //! arithmetic, so the counts before a position have a closed form: any step can be asked for directly.
 
 /// An even interleaving of sources.
@@ -21,7 +21,12 @@ impl Mixture {
     /// Relative weights, scaled so that the largest is 2^32.
     pub fn from_shares(shares: &[f64]) -> Self {
         let largest = shares.iter().copied().fold(0.0, f64::max);
-        Self::new(shares.iter().map(|w| (w / largest * 4_294_967_296.0).round().max(1.0) as u64).collect())
+        Self::new(
+            shares
+                .iter()
+                .map(|w| (w / largest * 4_294_967_296.0).round().max(1.0) as u64)
+                .collect(),
+        )
     }
 
     /// Source of position `i`, and how many sequences that source has given before.
@@ -30,7 +35,7 @@ impl Mixture {
         let mut rest: u128 = self.weights.iter().map(|w| u128::from(*w)).sum();
         for (source, weight) in self.weights.iter().enumerate() {
             let weight = u128::from(*weight);
-            let given = |n: u64| (u128::from(n) * weight / rest) as u64;
+            let given = |n: u64| share(n, weight, rest);
             let before = given(at);
             if given(at + 1) > before {
                 return (source, before);
@@ -47,13 +52,22 @@ impl Mixture {
         let mut rest: u128 = self.weights.iter().map(|w| u128::from(*w)).sum();
         let count = |weight: &u64| {
             let weight = u128::from(*weight);
-            let given = if rest == 0 { 0 } else { (u128::from(at) * weight / rest) as u64 };
+            let given = if rest == 0 {
+                0
+            } else {
+                share(at, weight, rest)
+            };
             at -= given;
             rest -= weight;
             given
         };
         self.weights.iter().map(count).collect()
     }
+}
+
+/// `n·weight/rest`, rounded: half a step away from where rounding errors of the weights could tip it.
+fn share(n: u64, weight: u128, rest: u128) -> u64 {
+    ((2 * u128::from(n) * weight + rest) / (2 * rest)) as u64
 }
 
 #[cfg(test)]

@@ -29,7 +29,11 @@ impl Permutation {
             u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().expect("8 bytes"))
         });
         let bits = 64 - (n - 1).leading_zeros();
-        Self { n, half_bits: bits.div_ceil(2).max(1), keys }
+        Self {
+            n,
+            half_bits: bits.div_ceil(2).max(1),
+            keys,
+        }
     }
 
     /// Image of `i`, which must be below `n`.
@@ -101,7 +105,11 @@ mod tests {
         let adjacent = base.windows(2).filter(|w| w[0].abs_diff(w[1]) == 1).count();
         assert!(adjacent < 20, "{adjacent} neighbours stay neighbours");
         // Mean displacement of a random permutation is n / 3.
-        let moved: u64 = base.iter().enumerate().map(|(i, x)| x.abs_diff(i as u64)).sum();
+        let moved: u64 = base
+            .iter()
+            .enumerate()
+            .map(|(i, x)| x.abs_diff(i as u64))
+            .sum();
         assert!((280..390).contains(&(moved / 1000)), "{}", moved / 1000);
     }
 }

@@ -1,7 +1,7 @@
 //! The tokens of one side of a source, as one sequence over its shards.
 
-use crate::prepare::{SplitManifest, open_shard};
 use crate::DataError;
+use crate::prepare::{SplitManifest, open_shard};
 use crate::shard::Shard;
 use std::path::Path;
 
@@ -50,14 +50,21 @@ impl TokenStream {
         let begin = out.len();
         let end = start + len;
         let mut segment = 0;
-        let first = self.bounds.partition_point(|bound| *bound <= start).saturating_sub(1);
+        let first = self
+            .bounds
+            .partition_point(|bound| *bound <= start)
+            .saturating_sub(1);
         for (shard, base) in self.shards.iter().zip(&self.bounds).skip(first) {
             if *base >= end {
                 break;
             }
             let starts = shard.document_starts();
             let from = starts.partition_point(|s| base + s <= start);
-            for document in starts[from..].iter().map(|s| base + s).take_while(|s| *s < end) {
+            for document in starts[from..]
+                .iter()
+                .map(|s| base + s)
+                .take_while(|s| *s < end)
+            {
                 out.resize(begin + (document - start) as usize, segment);
                 segment += 1;
             }

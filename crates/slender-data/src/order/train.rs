@@ -33,7 +33,10 @@ struct Windows {
 impl TrainOrder {
     pub(crate) fn new(shared: Arc<Shared>, seq_len: usize, seed: u64) -> Result<Self, DataError> {
         if seq_len == 0 {
-            return Err(DataError::config("model.max_seq_len", "a sequence has at least one token"));
+            return Err(DataError::config(
+                "model.max_seq_len",
+                "a sequence has at least one token",
+            ));
         }
         let stride = seq_len as u64;
         let mut sources = Vec::new();
@@ -54,18 +57,31 @@ impl TrainOrder {
                 });
             }
             let count = (tokens - 1).div_ceil(stride);
-            sources.push(Windows { source, tokens, count });
+            sources.push(Windows {
+                source,
+                tokens,
+                count,
+            });
             weights.push(manifest.weight);
         }
         if sources.is_empty() {
-            return Err(DataError::config("data.sources", "no source has role \"split\" or \"train\""));
+            return Err(DataError::config(
+                "data.sources",
+                "no source has role \"split\" or \"train\"",
+            ));
         }
         let mixture = match weights.iter().copied().collect::<Option<Vec<f64>>>() {
             Some(weights) => Mixture::from_shares(&weights),
             // Without weights an epoch of the mixture is exactly an epoch of each source.
             None => Mixture::new(sources.iter().map(|windows| windows.count).collect()),
         };
-        Ok(Self { shared, seq_len, seed, sources, mixture })
+        Ok(Self {
+            shared,
+            seq_len,
+            seed,
+            sources,
+            mixture,
+        })
     }
 
     /// Tokens in a sequence, `T`.
@@ -109,7 +125,13 @@ impl TrainOrder {
         stream.segments(start, len as u64, &mut segments);
         let targets = tokens[1..].to_vec();
         tokens.truncate(len);
-        Sequence { inputs: tokens, targets, segments, source: windows.source, epoch }
+        Sequence {
+            inputs: tokens,
+            targets,
+            segments,
+            source: windows.source,
+            epoch,
+        }
     }
 
     /// The batch of a step: sequences `step * batch_size` and on.
@@ -136,12 +158,5 @@ impl TrainOrder {
         let stride = self.seq_len as u64;
         let start = (order.apply(within) * stride).min(windows.tokens - stride - 1);
         (windows, start, epoch)
-    }
-
-    /// First token of a sequence, for tests of packing.
-    #[cfg(test)]
-    pub(crate) fn start(&self, index: u64) -> (usize, u64) {
-        let (windows, start, _) = self.window(index);
-        (windows.source, start)
     }
 }

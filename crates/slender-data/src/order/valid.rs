@@ -35,9 +35,16 @@ pub struct ValidWindow {
 }
 
 impl ValidWindows {
-    pub(crate) fn new(shared: Arc<Shared>, seq_len: usize, max_tokens: u64) -> Result<Self, DataError> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        seq_len: usize,
+        max_tokens: u64,
+    ) -> Result<Self, DataError> {
         if seq_len == 0 {
-            return Err(DataError::config("model.max_seq_len", "a sequence has at least one token"));
+            return Err(DataError::config(
+                "model.max_seq_len",
+                "a sequence has at least one token",
+            ));
         }
         let stride = seq_len as u64;
         let mut windows = Vec::new();
@@ -62,7 +69,13 @@ impl ValidWindows {
             let all = windows.len();
             windows = (0..wanted).map(|i| windows[i * all / wanted]).collect();
         }
-        let mut result = Self { shared, seq_len, windows, tokens: 0, bytes: 0 };
+        let mut result = Self {
+            shared,
+            seq_len,
+            windows,
+            tokens: 0,
+            bytes: 0,
+        };
         for i in 0..result.windows.len() {
             let window = result.window(i);
             result.tokens += window.tokens;
@@ -114,7 +127,13 @@ impl ValidWindows {
         tokens.resize(len, 0);
         targets.resize(len, IGNORED);
         segments.resize(len, segments.last().copied().unwrap_or_default());
-        ValidWindow { inputs: tokens, targets, segments, tokens: count, bytes }
+        ValidWindow {
+            inputs: tokens,
+            targets,
+            segments,
+            tokens: count,
+            bytes,
+        }
     }
 
     /// Windows `first..first + count`, fewer at the end, as a batch.
@@ -129,6 +148,8 @@ impl ValidWindows {
 
     /// All windows in batches of up to `batch_size` rows.
     pub fn batches(&self, batch_size: usize) -> impl Iterator<Item = Batch> + '_ {
-        (0..self.len()).step_by(batch_size.max(1)).map(move |first| self.batch(first, batch_size.max(1)))
+        (0..self.len())
+            .step_by(batch_size.max(1))
+            .map(move |first| self.batch(first, batch_size.max(1)))
     }
 }

@@ -28,10 +28,26 @@ struct Current<'a> {
 
 impl<'a> TrainingTexts<'a> {
     /// At most `limit` bytes (0: all) of the training side of `sources`.
-    pub fn new(sources: &'a [Source], hub: &'a Hub, split: Split, limit: u64, max_bytes: u64) -> Self {
-        let training: Vec<&Source> = sources.iter().filter(|s| s.role != SourceRole::Valid).collect();
+    pub fn new(
+        sources: &'a [Source],
+        hub: &'a Hub,
+        split: Split,
+        limit: u64,
+        max_bytes: u64,
+    ) -> Self {
+        let training: Vec<&Source> = sources
+            .iter()
+            .filter(|s| s.role != SourceRole::Valid)
+            .collect();
         let left = if limit == 0 { u64::MAX } else { limit };
-        Self { sources: training.into_iter(), hub, split, max_bytes, left, current: None }
+        Self {
+            sources: training.into_iter(),
+            hub,
+            split,
+            max_bytes,
+            left,
+            current: None,
+        }
     }
 
     /// The next text of the current source; `None` when its share is used up or it ends.
@@ -41,7 +57,12 @@ impl<'a> TrainingTexts<'a> {
             let Some(documents) = &mut current.documents else {
                 let input = source.inputs.get(current.input)?;
                 let separator = source.separator.as_deref();
-                match input.documents(&source.text_column, separator, Some(self.hub), Progress::default()) {
+                match input.documents(
+                    &source.text_column,
+                    separator,
+                    Some(self.hub),
+                    Progress::default(),
+                ) {
                     Ok(documents) => current.documents = Some(documents),
                     Err(error) => return Some(Err(error)),
                 }
@@ -87,7 +108,13 @@ impl Iterator for TrainingTexts<'_> {
                 None => {
                     let remaining = self.sources.len() as u64;
                     let source = self.sources.next()?;
-                    Current { source, input: 0, documents: None, budget: self.left / remaining, read: 0 }
+                    Current {
+                        source,
+                        input: 0,
+                        documents: None,
+                        budget: self.left / remaining,
+                        read: 0,
+                    }
                 }
             };
             if let Some(item) = self.next_of(&mut current) {

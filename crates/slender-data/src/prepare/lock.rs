@@ -33,7 +33,11 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                eprintln!("waiting for process {} to prepare {}", holder.trim(), dir.display());
+                eprintln!(
+                    "waiting for process {} to prepare {}",
+                    holder.trim(),
+                    dir.display()
+                );
                 file.lock().is_ok()
             }
             Err(TryLockError::Error(_)) => false,
@@ -44,6 +48,9 @@ impl FolderLock {
             let _ = file.seek(SeekFrom::Start(0));
             let _ = writeln!(file, "{}", std::process::id());
         }
-        Ok(Self { _file: file, exclusive })
+        Ok(Self {
+            _file: file,
+            exclusive,
+        })
     }
 }

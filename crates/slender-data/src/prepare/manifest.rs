@@ -119,13 +119,19 @@ impl Manifest {
     pub fn read(dir: &Path) -> Result<Self, DataError> {
         let path = dir.join(MANIFEST_FILE);
         if !path.exists() {
-            return Err(DataError::NotPrepared { path: dir.to_path_buf() });
+            return Err(DataError::NotPrepared {
+                path: dir.to_path_buf(),
+            });
         }
         let value: Value = fsio::read_json(&path)?;
         let found = value["format"].as_str().unwrap_or_default();
         if found != MANIFEST_FORMAT {
             let (found, expected) = (found.to_string(), MANIFEST_FORMAT.to_string());
-            return Err(DataError::Version { path, found, expected });
+            return Err(DataError::Version {
+                path,
+                found,
+                expected,
+            });
         }
         serde_json::from_value(value).map_err(|e| DataError::corrupt(&path, e.to_string()))
     }

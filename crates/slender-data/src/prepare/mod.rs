@@ -15,8 +15,8 @@ mod split;
 mod tokenize;
 
 pub use manifest::{
-    InputManifest, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ShardManifest, SourceManifest, SplitManifest,
-    TOKENIZER_FILE,
+    InputManifest, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ShardManifest, SourceManifest,
+    SplitManifest, TOKENIZER_FILE,
 };
 pub(crate) use parts::open_shard;
 pub use spec::cache_dir;
@@ -56,7 +56,12 @@ impl PrepareOptions {
 
     /// As [`PrepareOptions::from_env`] with other hub settings.
     pub fn new(hub: HubConfig) -> Self {
-        Self { hub, progress: true, shard_tokens: 1 << 25, stop_after_parts: None }
+        Self {
+            hub,
+            progress: true,
+            shard_tokens: 1 << 25,
+            stop_after_parts: None,
+        }
     }
 }
 
@@ -82,12 +87,20 @@ pub fn prepare(config: &DataConfig, options: &PrepareOptions) -> Result<Prepared
     let hub = Hub::new(options.hub.clone());
     let plan = Plan::new(config, &hub)?;
     if let Some(manifest) = plan.done() {
-        return Ok(Prepared { dir: plan.dir, manifest, fresh: false });
+        return Ok(Prepared {
+            dir: plan.dir,
+            manifest,
+            fresh: false,
+        });
     }
     std::fs::create_dir_all(&plan.dir).map_err(DataError::io("create", &plan.dir))?;
     let lock = FolderLock::take(&plan.dir)?;
     if let Some(manifest) = plan.done() {
-        return Ok(Prepared { dir: plan.dir, manifest, fresh: false });
+        return Ok(Prepared {
+            dir: plan.dir,
+            manifest,
+            fresh: false,
+        });
     }
     if lock.exclusive {
         remove_unfinished(&plan.dir)?;
@@ -113,7 +126,14 @@ pub fn prepare(config: &DataConfig, options: &PrepareOptions) -> Result<Prepared
                 _ => Ok(()),
             }
         };
-        let parts = tokenize::tokenize(&job, index, source, parts, train_cap(config, &plan.sources, index), stop)?;
+        let parts = tokenize::tokenize(
+            &job,
+            index,
+            source,
+            parts,
+            train_cap(config, &plan.sources, index),
+            stop,
+        )?;
         if parts.iter().all(|part| part.bytes() == 0) {
             return Err(empty_source(config, source));
         }
@@ -121,7 +141,11 @@ pub fn prepare(config: &DataConfig, options: &PrepareOptions) -> Result<Prepared
     }
     let manifest = plan.manifest(config, &tokenizer, &made);
     fsio::write_atomic(&plan.dir.join(MANIFEST_FILE), &fsio::to_json(&manifest))?;
-    Ok(Prepared { dir: plan.dir, manifest, fresh: true })
+    Ok(Prepared {
+        dir: plan.dir,
+        manifest,
+        fresh: true,
+    })
 }
 
 /// Folder that [`prepare`] would use for a configuration. Local files are hashed and hub repositories asked
@@ -154,22 +178,35 @@ impl Plan {
         let spec = spec::spec(config, &sources, tokenizer.as_ref())?;
         let spec_hash = spec::spec_hash(&spec);
         let dir = cache.join(format!("data-{}", &spec_hash[..16]));
-        Ok(Self { dir, sources, tokenizer, spec, spec_hash })
+        Ok(Self {
+            dir,
+            sources,
+            tokenizer,
+            spec,
+            spec_hash,
+        })
     }
 
     /// The manifest, if it is this plan's and everything it lists is in place.
     fn done(&self) -> Option<Manifest> {
-        let manifest = Manifest::read(&self.dir).ok().filter(|m| m.spec_hash == self.spec_hash)?;
+        let manifest = Manifest::read(&self.dir)
+            .ok()
+            .filter(|m| m.spec_hash == self.spec_hash)?;
         let tokenizer = Tokenizer::from_file(&self.dir.join(TOKENIZER_FILE)).ok()?;
-        let shards = manifest.sources.iter().flat_map(|s| s.train.shards.iter().chain(&s.valid.shards));
+        let shards = manifest
+            .sources
+            .iter()
+            .flat_map(|s| s.train.shards.iter().chain(&s.valid.shards));
         let whole = tokenizer.hash() == manifest.tokenizer_hash
-            && shards.into_iter().all(|shard| match open_shard(&self.dir, shard) {
-                Ok(_) => true,
-                Err(error) => {
-                    eprintln!("note: preparing again: {error}");
-                    false
-                }
-            });
+            && shards
+                .into_iter()
+                .all(|shard| match open_shard(&self.dir, shard) {
+                    Ok(_) => true,
+                    Err(error) => {
+                        eprintln!("note: preparing again: {error}");
+                        false
+                    }
+                });
         whole.then_some(manifest)
     }
 
@@ -187,7 +224,13 @@ impl Plan {
             return Ok(tokenizer);
         }
         let split = Split::new(config.valid_fraction);
-        let texts = TrainingTexts::new(&self.sources, hub, split, spec::train_bytes(config), config.max_bytes);
+        let texts = TrainingTexts::new(
+            &self.sources,
+            hub,
+            split,
+            spec::train_bytes(config),
+            config.max_bytes,
+        );
         let tokenizer = train_bpe(texts, vocab_size)?;
         tokenizer.save(&path)?;
         Ok(tokenizer)
@@ -205,14 +248,20 @@ impl Plan {
                 train_tokens_used: 0,
                 empty_documents: 0,
             };
-            manifest.inputs.extend(source.inputs.iter().map(|input| InputManifest {
-                name: input.name.clone(),
-                size: input.size,
-                hash: input.hash.clone(),
-            }));
+            manifest
+                .inputs
+                .extend(source.inputs.iter().map(|input| InputManifest {
+                    name: input.name.clone(),
+                    size: input.size,
+                    hash: input.hash.clone(),
+                }));
             for part in parts {
-                part.train.iter().for_each(|shard| manifest.train.push(shard.clone()));
-                part.valid.iter().for_each(|shard| manifest.valid.push(shard.clone()));
+                part.train
+                    .iter()
+                    .for_each(|shard| manifest.train.push(shard.clone()));
+                part.valid
+                    .iter()
+                    .for_each(|shard| manifest.valid.push(shard.clone()));
                 manifest.empty_documents += part.empty_documents;
             }
             manifest
@@ -246,7 +295,10 @@ fn train_cap(config: &DataConfig, sources: &[Source], index: usize) -> Option<u6
     if config.max_tokens == 0 || source.role == SourceRole::Valid {
         return None;
     }
-    let training = sources.iter().filter(|s| s.role != SourceRole::Valid).map(|s| s.weight);
+    let training = sources
+        .iter()
+        .filter(|s| s.role != SourceRole::Valid)
+        .map(|s| s.weight);
     let share = weight_share(source.weight, training).unwrap_or(1.0);
     Some((config.max_tokens as f64 * share).ceil() as u64)
 }
@@ -254,13 +306,20 @@ fn train_cap(config: &DataConfig, sources: &[Source], index: usize) -> Option<u6
 /// Divides `max_tokens` (0: no limit) among training sources, by weight, else in proportion to their tokens.
 fn share_budget(max_tokens: u64, sources: &mut [SourceManifest]) {
     let total: u64 = sources.iter().map(|s| s.train.tokens).sum();
-    let weights: Vec<_> = sources.iter().filter(|s| s.role != SourceRole::Valid).map(|s| s.weight).collect();
+    let weights: Vec<_> = sources
+        .iter()
+        .filter(|s| s.role != SourceRole::Valid)
+        .map(|s| s.weight)
+        .collect();
     for source in sources {
         let limit = match weight_share(source.weight, weights.iter().copied()) {
             _ if max_tokens == 0 => u64::MAX,
             Some(share) => (max_tokens as f64 * share) as u64,
             None if total <= max_tokens => u64::MAX,
-            None => (u128::from(max_tokens) * u128::from(source.train.tokens) / u128::from(total)) as u64,
+            None => {
+                (u128::from(max_tokens) * u128::from(source.train.tokens) / u128::from(total))
+                    as u64
+            }
         };
         source.train_tokens_used = source.train.tokens.min(limit);
     }
@@ -275,7 +334,10 @@ fn empty_source(config: &DataConfig, source: &Source) -> DataError {
     } else {
         String::new()
     };
-    DataError::EmptySource { name: source.name.clone(), reason }
+    DataError::EmptySource {
+        name: source.name.clone(),
+        reason,
+    }
 }
 
 /// Deletes what killed processes left. Only with the lock: nobody else is writing.

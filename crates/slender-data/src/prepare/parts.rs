@@ -95,9 +95,14 @@ pub(super) fn finished(dir: &Path, source: usize, tokenizer_hash: &str) -> Vec<P
                     && part.start == expected
                     && !parts.last().is_some_and(|part| part.last) =>
             {
-                let check = part.shards().try_for_each(|shard| open_shard(dir, shard).and_then(|s| s.verify()));
+                let check = part
+                    .shards()
+                    .try_for_each(|shard| open_shard(dir, shard).and_then(|s| s.verify()));
                 if let Err(error) = check {
-                    eprintln!("note: preparing again from part {} of source {source}: {error}", parts.len());
+                    eprintln!(
+                        "note: preparing again from part {} of source {source}: {error}",
+                        parts.len()
+                    );
                     return parts;
                 }
                 parts.push(part);
@@ -113,8 +118,13 @@ pub(crate) fn open_shard(dir: &Path, expected: &ShardManifest) -> Result<Shard, 
     let shard = Shard::open(&path)?;
     let header = shard.header();
     let hash = blake3::Hash::from_bytes(header.hash).to_hex();
-    if (header.tokens, header.documents) != (expected.tokens, expected.documents) || *hash != *expected.hash {
-        return Err(DataError::corrupt(&path, "its header is not the one the manifest describes"));
+    if (header.tokens, header.documents) != (expected.tokens, expected.documents)
+        || *hash != *expected.hash
+    {
+        return Err(DataError::corrupt(
+            &path,
+            "its header is not the one the manifest describes",
+        ));
     }
     Ok(shard)
 }

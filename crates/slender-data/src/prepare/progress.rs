@@ -36,7 +36,15 @@ impl Reporter {
             eprintln!("tokenizing {name}");
         }
         let now = Instant::now();
-        Self { name: name.to_string(), total, read, bar, lines, started: now, last: now }
+        Self {
+            name: name.to_string(),
+            total,
+            read,
+            bar,
+            lines,
+            started: now,
+            last: now,
+        }
     }
 
     /// After a batch: tokens and bytes of text so far.
@@ -48,9 +56,13 @@ impl Reporter {
         }
         if self.lines && self.last.elapsed() >= EVERY {
             self.last = Instant::now();
-            let percent =
-                if self.total > 0 { format!("{} % of files, ", 100 * read.min(self.total) / self.total) } else { String::new() };
-            eprintln!("tokenizing {}: {percent}{}", self.name, summary(tokens, bytes, self.started.elapsed()));
+            let percent = (100 * read.min(self.total)).checked_div(self.total);
+            let percent = percent.map_or(String::new(), |percent| format!("{percent} % of files, "));
+            eprintln!(
+                "tokenizing {}: {percent}{}",
+                self.name,
+                summary(tokens, bytes, self.started.elapsed())
+            );
         }
     }
 
@@ -60,7 +72,11 @@ impl Reporter {
             bar.finish_and_clear();
         }
         if self.lines || self.bar.is_some() {
-            eprintln!("tokenized {}: {}", self.name, summary(tokens, bytes, self.started.elapsed()));
+            eprintln!(
+                "tokenized {}: {}",
+                self.name,
+                summary(tokens, bytes, self.started.elapsed())
+            );
         }
     }
 }
@@ -68,5 +84,8 @@ impl Reporter {
 fn summary(tokens: u64, bytes: u64, elapsed: Duration) -> String {
     let mb = bytes as f64 / 1e6;
     let rate = mb / elapsed.as_secs_f64().max(1e-3);
-    format!("{:.2} M tokens from {mb:.1} MB, {rate:.1} MB/s", tokens as f64 / 1e6)
+    format!(
+        "{:.2} M tokens from {mb:.1} MB, {rate:.1} MB/s",
+        tokens as f64 / 1e6
+    )
 }

@@ -22,13 +22,19 @@ pub(super) fn spec(
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Value, DataError> {
     if !(0.0..1.0).contains(&config.valid_fraction) {
-        return Err(DataError::config("data.valid_fraction", "is a share of documents, from 0 to below 1"));
+        return Err(DataError::config(
+            "data.valid_fraction",
+            "is a share of documents, from 0 to below 1",
+        ));
     }
     let tokenizer = match tokenizer {
         Some(t) => json!({ "hash": t.hash(), "bos": t.bos_id(), "eos": t.eos_id() }),
         None => {
             let vocab_size = config.tokenizer.vocab_size.ok_or_else(|| {
-                DataError::config("data.tokenizer.vocab_size", "needed by kind = \"bpe\": the wanted vocabulary")
+                DataError::config(
+                    "data.tokenizer.vocab_size",
+                    "needed by kind = \"bpe\": the wanted vocabulary",
+                )
             })?;
             json!({ "bpe": { "vocab_size": vocab_size, "train_bytes": train_bytes(config) } })
         }
@@ -55,19 +61,32 @@ pub(super) fn spec(
 
 /// BLAKE3 in hex of the specification.
 pub(super) fn spec_hash(spec: &Value) -> String {
-    blake3::hash(spec.to_string().as_bytes()).to_hex().to_string()
+    blake3::hash(spec.to_string().as_bytes())
+        .to_hex()
+        .to_string()
 }
 
 /// `data.cache_dir`, else `$SLENDER_CACHE`, else `slender` in `$XDG_CACHE_HOME` or `~/.cache`.
 pub fn cache_dir(config: &DataConfig) -> PathBuf {
-    config.cache_dir.clone().unwrap_or_else(|| default_cache_dir(|name| std::env::var_os(name)))
+    config
+        .cache_dir
+        .clone()
+        .unwrap_or_else(|| default_cache_dir(|name| std::env::var_os(name)))
 }
 
 fn default_cache_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> PathBuf {
-    let var = |name: &str| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let var = |name: &str| {
+        var(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     var("SLENDER_CACHE")
         .or_else(|| var("XDG_CACHE_HOME").map(|cache| cache.join("slender")))
-        .or_else(|| var("HOME").or_else(|| var("USERPROFILE")).map(|home| home.join(".cache/slender")))
+        .or_else(|| {
+            var("HOME")
+                .or_else(|| var("USERPROFILE"))
+                .map(|home| home.join(".cache/slender"))
+        })
         .unwrap_or_else(|| std::env::temp_dir().join("slender-cache"))
 }
 
@@ -79,10 +98,18 @@ mod tests {
     fn the_cache_folder_follows_the_environment() {
         let dir = |vars: &[(&str, &str)]| {
             let vars = vars.to_vec();
-            default_cache_dir(move |name| vars.iter().find(|(k, _)| *k == name).map(|(_, v)| v.into()))
+            default_cache_dir(move |name| {
+                vars.iter().find(|(k, _)| *k == name).map(|(_, v)| v.into())
+            })
         };
         assert_eq!(dir(&[("HOME", "/h")]), PathBuf::from("/h/.cache/slender"));
-        assert_eq!(dir(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), PathBuf::from("/x/slender"));
-        assert_eq!(dir(&[("XDG_CACHE_HOME", "/x"), ("SLENDER_CACHE", "/s")]), PathBuf::from("/s"));
+        assert_eq!(
+            dir(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]),
+            PathBuf::from("/x/slender")
+        );
+        assert_eq!(
+            dir(&[("XDG_CACHE_HOME", "/x"), ("SLENDER_CACHE", "/s")]),
+            PathBuf::from("/s")
+        );
     }
 }

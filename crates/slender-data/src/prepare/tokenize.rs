@@ -73,7 +73,10 @@ pub(super) fn tokenize(
     let mut train_tokens: u64 = parts.iter().map(Part::train_tokens).sum();
     let cap = train_cap.unwrap_or(u64::MAX);
     let read = Progress::default();
-    let done: u64 = source.inputs[..start.input].iter().map(|input| input.size).sum();
+    let done: u64 = source.inputs[..start.input]
+        .iter()
+        .map(|input| input.size)
+        .sum();
     read.store(done, std::sync::atomic::Ordering::Relaxed);
     let total = source.inputs.iter().map(|input| input.size).sum();
     let mut reporter = Reporter::new(&source.name, total, read.clone(), job.progress);
@@ -93,7 +96,12 @@ pub(super) fn tokenize(
             let encoded: Vec<(bool, Vec<u32>)> = batch
                 .documents
                 .par_iter()
-                .map(|document| (is_valid(job, source, &document.text), encode(job.tokenizer, &document.text)))
+                .map(|document| {
+                    (
+                        is_valid(job, source, &document.text),
+                        encode(job.tokenizer, &document.text),
+                    )
+                })
                 .collect();
             for (document, (valid, tokens)) in batch.documents.iter().zip(encoded) {
                 writer.push(&tokens, document.text.len() as u64, valid)?;
@@ -165,17 +173,33 @@ fn read_batches(
     progress: Progress,
     sender: &SyncSender<Result<Batch, DataError>>,
 ) -> Result<(), DataError> {
-    let fresh = |end| Batch { documents: Vec::new(), empty: 0, end };
+    let fresh = |end| Batch {
+        documents: Vec::new(),
+        empty: 0,
+        end,
+    };
     let mut batch = fresh(start);
     let mut batch_bytes = 0;
     for (input_index, input) in source.inputs.iter().enumerate().skip(start.input) {
         let separator = source.separator.as_deref();
-        let documents = input.documents(&source.text_column, separator, Some(job.hub), progress.clone())?;
-        let skip = if input_index == start.input { start.document } else { 0 };
+        let documents = input.documents(
+            &source.text_column,
+            separator,
+            Some(job.hub),
+            progress.clone(),
+        )?;
+        let skip = if input_index == start.input {
+            start.document
+        } else {
+            0
+        };
         for (i, text) in documents.enumerate().skip(skip as usize) {
             // Skipped documents are read all the same: formats without an index have no other way.
             let text = text?;
-            let next = Position { input: input_index, document: i as u64 + 1 };
+            let next = Position {
+                input: input_index,
+                document: i as u64 + 1,
+            };
             if text.trim().is_empty() {
                 batch.empty += 1;
                 batch.end = next;
@@ -189,7 +213,11 @@ fn read_batches(
             batch_bytes += text.len();
             batch.end = next;
             let empty_before = std::mem::take(&mut batch.empty);
-            batch.documents.push(Document { text, next, empty_before });
+            batch.documents.push(Document {
+                text,
+                next,
+                empty_before,
+            });
             if batch_bytes >= BATCH_BYTES || batch.documents.len() >= BATCH_DOCUMENTS {
                 batch_bytes = 0;
                 let full = std::mem::replace(&mut batch, fresh(next));
@@ -198,7 +226,10 @@ fn read_batches(
                 }
             }
         }
-        batch.end = Position { input: input_index + 1, document: 0 };
+        batch.end = Position {
+            input: input_index + 1,
+            document: 0,
+        };
     }
     let _ = sender.send(Ok(batch));
     Ok(())
@@ -223,17 +254,32 @@ struct Side {
 impl<'a> PartWriter<'a> {
     fn new(job: &'a Job<'a>, source: usize, number: usize, start: Position) -> Self {
         let part = Part::new(job.tokenizer.hash(), start);
-        Self { job, source, number, part, sides: [None, None], tokens: 0 }
+        Self {
+            job,
+            source,
+            number,
+            part,
+            sides: [None, None],
+            tokens: 0,
+        }
     }
 
     fn push(&mut self, tokens: &[u32], bytes: u64, valid: bool) -> Result<(), DataError> {
         self.tokens += tokens.len() as u64;
         let side = &mut self.sides[usize::from(valid)];
         if side.is_none() {
-            let file = Part::shard_name(self.source, self.number, if valid { "valid" } else { "train" });
+            let file = Part::shard_name(
+                self.source,
+                self.number,
+                if valid { "valid" } else { "train" },
+            );
             let token_type = TokenType::for_vocab(self.job.tokenizer.vocab_size());
             let writer = ShardWriter::create(&self.job.dir.join(&file), token_type)?;
-            *side = Some(Side { file, writer, bytes: 0 });
+            *side = Some(Side {
+                file,
+                writer,
+                bytes: 0,
+            });
         }
         let side = side.as_mut().expect("just made");
         side.bytes += bytes;
@@ -243,10 +289,23 @@ impl<'a> PartWriter<'a> {
     /// Puts the shards in place, then the record.
     fn finish(mut self, last: bool) -> Result<Part, DataError> {
         let mut close = |side: usize| -> Result<Option<ShardManifest>, DataError> {
-            let Some(Side { file, writer, bytes }) = self.sides[side].take() else { return Ok(None) };
+            let Some(Side {
+                file,
+                writer,
+                bytes,
+            }) = self.sides[side].take()
+            else {
+                return Ok(None);
+            };
             let header = writer.finish()?;
             let hash = blake3::Hash::from_bytes(header.hash).to_hex().to_string();
-            Ok(Some(ShardManifest { file, tokens: header.tokens, documents: header.documents, bytes, hash }))
+            Ok(Some(ShardManifest {
+                file,
+                tokens: header.tokens,
+                documents: header.documents,
+                bytes,
+                hash,
+            }))
         };
         self.part.train = close(0)?;
         self.part.valid = close(1)?;
@@ -265,7 +324,9 @@ mod tests {
         let line = "0123456789abcde\n";
         let text = line.repeat(PIECE_BYTES / line.len() + 10);
         let end = piece_end(&text);
-        assert!(end <= PIECE_BYTES && text[..end].ends_with('\n') && end > PIECE_BYTES - 2 * line.len());
+        assert!(
+            end <= PIECE_BYTES && text[..end].ends_with('\n') && end > PIECE_BYTES - 2 * line.len()
+        );
         let unbroken = "\u{e9}".repeat(PIECE_BYTES);
         assert_eq!(piece_end(&unbroken), PIECE_BYTES);
         assert_eq!(piece_end("short"), 5);

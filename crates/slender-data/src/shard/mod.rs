@@ -46,7 +46,11 @@ pub enum TokenType {
 impl TokenType {
     /// The narrowest type for a vocabulary.
     pub fn for_vocab(vocab_size: usize) -> Self {
-        if vocab_size <= 1 << 16 { Self::U16 } else { Self::U32 }
+        if vocab_size <= 1 << 16 {
+            Self::U16
+        } else {
+            Self::U32
+        }
     }
 
     /// Bytes per token.
@@ -81,10 +85,16 @@ impl Header {
 
     fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self, DataError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
-            return Err(DataError::corrupt(path, format!("{} bytes are too few for a header", bytes.len())));
+            return Err(DataError::corrupt(
+                path,
+                format!("{} bytes are too few for a header", bytes.len()),
+            ));
         };
         if &bytes[0..8] != MAGIC {
-            return Err(DataError::corrupt(path, "it does not start as a shard does"));
+            return Err(DataError::corrupt(
+                path,
+                "it does not start as a shard does",
+            ));
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
@@ -101,17 +111,26 @@ impl Header {
             other => return Err(DataError::corrupt(path, format!("{other} bytes per token"))),
         };
         let hash = bytes[32..64].try_into().expect("32 bytes");
-        Ok(Self { token_type, tokens: u64_at(16), documents: u64_at(24), hash })
+        Ok(Self {
+            token_type,
+            tokens: u64_at(16),
+            documents: u64_at(24),
+            hash,
+        })
     }
 
     /// Bytes of tokens with padding; `None` for a header that overflows.
     fn token_bytes(&self) -> Option<u64> {
-        self.tokens.checked_mul(self.token_type.bytes() as u64)?.checked_next_multiple_of(8)
+        self.tokens
+            .checked_mul(self.token_type.bytes() as u64)?
+            .checked_next_multiple_of(8)
     }
 
     /// Length of the whole file; `None` for a header that overflows.
     fn file_bytes(&self) -> Option<u64> {
-        self.token_bytes()?.checked_add(self.documents.checked_mul(8)?)?.checked_add(HEADER_BYTES as u64)
+        self.token_bytes()?
+            .checked_add(self.documents.checked_mul(8)?)?
+            .checked_add(HEADER_BYTES as u64)
     }
 }
 
@@ -156,7 +175,10 @@ mod tests {
         let good = std::fs::read(&path).unwrap();
         let open = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            Shard::open(&path).and_then(|shard| shard.verify()).unwrap_err().to_string()
+            Shard::open(&path)
+                .and_then(|shard| shard.verify())
+                .unwrap_err()
+                .to_string()
         };
         assert!(open(&good[..good.len() - 1]).contains("bytes"));
         assert!(open(&good[..10]).contains("too few"));

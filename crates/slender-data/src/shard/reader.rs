@@ -33,11 +33,19 @@ impl Shard {
             return Err(DataError::corrupt(path, reason));
         }
         let index_at = HEADER_BYTES + tokens as usize;
-        let shard = Self { path: path.to_path_buf(), map, header, index_at };
+        let shard = Self {
+            path: path.to_path_buf(),
+            map,
+            header,
+            index_at,
+        };
         let starts = shard.document_starts();
         let ordered = starts.windows(2).all(|pair| pair[0] <= pair[1]);
         if !ordered || starts.last().is_some_and(|last| *last >= header.tokens) {
-            return Err(DataError::corrupt(path, "its document index is out of order"));
+            return Err(DataError::corrupt(
+                path,
+                "its document index is out of order",
+            ));
         }
         Ok(shard)
     }
@@ -61,8 +69,16 @@ impl Shard {
         let at = HEADER_BYTES + start as usize * width;
         let bytes = &self.map[at..at + len as usize * width];
         match self.header.token_type {
-            TokenType::U16 => out.extend(bytemuck::cast_slice::<u8, u16>(bytes).iter().map(|token| i32::from(*token))),
-            TokenType::U32 => out.extend(bytemuck::cast_slice::<u8, u32>(bytes).iter().map(|token| *token as i32)),
+            TokenType::U16 => out.extend(
+                bytemuck::cast_slice::<u8, u16>(bytes)
+                    .iter()
+                    .map(|token| i32::from(*token)),
+            ),
+            TokenType::U32 => out.extend(
+                bytemuck::cast_slice::<u8, u32>(bytes)
+                    .iter()
+                    .map(|token| *token as i32),
+            ),
         }
     }
 
@@ -72,6 +88,9 @@ impl Shard {
         if *found.as_bytes() == self.header.hash {
             return Ok(());
         }
-        Err(DataError::corrupt(&self.path, "its content does not match the hash in its header"))
+        Err(DataError::corrupt(
+            &self.path,
+            "its content does not match the hash in its header",
+        ))
     }
 }

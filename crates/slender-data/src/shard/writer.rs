@@ -32,7 +32,10 @@ impl ShardWriter {
             starts: Vec::new(),
             buffer: Vec::new(),
         };
-        writer.file.write_all(&[0; HEADER_BYTES]).map_err(DataError::io("write", &writer.tmp))?;
+        writer
+            .file
+            .write_all(&[0; HEADER_BYTES])
+            .map_err(DataError::io("write", &writer.tmp))?;
         Ok(writer)
     }
 
@@ -44,19 +47,24 @@ impl ShardWriter {
         match self.token_type {
             TokenType::U16 => {
                 for token in tokens {
-                    let narrow = u16::try_from(*token)
-                        .map_err(|_| DataError::corrupt(&self.tmp, format!("token {token} does not fit u16")))?;
+                    let narrow = u16::try_from(*token).map_err(|_| {
+                        DataError::corrupt(&self.tmp, format!("token {token} does not fit u16"))
+                    })?;
                     self.buffer.extend_from_slice(&narrow.to_le_bytes());
                 }
             }
-            TokenType::U32 => tokens.iter().for_each(|token| self.buffer.extend_from_slice(&token.to_le_bytes())),
+            TokenType::U32 => tokens
+                .iter()
+                .for_each(|token| self.buffer.extend_from_slice(&token.to_le_bytes())),
         }
         self.write_buffer()
     }
 
     fn write_buffer(&mut self) -> Result<(), DataError> {
         self.hasher.update(&self.buffer);
-        self.file.write_all(&self.buffer).map_err(DataError::io("write", &self.tmp))
+        self.file
+            .write_all(&self.buffer)
+            .map_err(DataError::io("write", &self.tmp))
     }
 
     /// Writes the document index and the header, flushes to disk, and gives the file its name.

@@ -38,7 +38,9 @@ pub(super) fn discover(path: &Path) -> Result<Vec<Found>, DataError> {
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(DataError::PathMissing { path: path.to_path_buf() });
+            return Err(DataError::PathMissing {
+                path: path.to_path_buf(),
+            });
         }
         Err(e) => return Err(DataError::io("read", path)(e)),
     };
@@ -46,29 +48,45 @@ pub(super) fn discover(path: &Path) -> Result<Vec<Found>, DataError> {
         let mut found = Vec::new();
         walk(path, &mut found, 0)?;
         if found.is_empty() {
-            return Err(DataError::NoFiles { path: path.to_path_buf() });
+            return Err(DataError::NoFiles {
+                path: path.to_path_buf(),
+            });
         }
         return Ok(found);
     }
-    let (format, compression) = classify(&path.to_string_lossy())
-        .ok_or_else(|| DataError::UnknownExtension { path: path.to_path_buf() })?;
-    Ok(vec![Found { path: path.to_path_buf(), format, compression }])
+    let (format, compression) =
+        classify(&path.to_string_lossy()).ok_or_else(|| DataError::UnknownExtension {
+            path: path.to_path_buf(),
+        })?;
+    Ok(vec![Found {
+        path: path.to_path_buf(),
+        format,
+        compression,
+    }])
 }
 
 fn walk(folder: &Path, found: &mut Vec<Found>, depth: usize) -> Result<(), DataError> {
     // A link that points upwards would otherwise recurse for ever.
     const DEEPEST: usize = 64;
     if depth > DEEPEST {
-        return Err(DataError::io("walk", folder)(std::io::Error::other(format!(
-            "more than {DEEPEST} folders deep; a link that points to its own parent?"
-        ))));
+        return Err(DataError::io("walk", folder)(std::io::Error::other(
+            format!("more than {DEEPEST} folders deep; a link that points to its own parent?"),
+        )));
     }
     let mut entries = std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|e| e.path()))
+                .collect::<Result<Vec<_>, _>>()
+        })
         .map_err(DataError::io("list", folder))?;
     entries.sort();
     for path in entries {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.starts_with('.') {
             continue;
         }
@@ -76,7 +94,11 @@ fn walk(folder: &Path, found: &mut Vec<Found>, depth: usize) -> Result<(), DataE
         if meta.is_dir() {
             walk(&path, found, depth + 1)?;
         } else if let Some((format, compression)) = classify(&name) {
-            found.push(Found { path, format, compression });
+            found.push(Found {
+                path,
+                format,
+                compression,
+            });
         }
     }
     Ok(())
@@ -89,8 +111,14 @@ mod tests {
     #[test]
     fn names_tell_the_format() {
         assert_eq!(classify("a/b.TXT"), Some((Format::Text, Compression::None)));
-        assert_eq!(classify("b.jsonl.gz"), Some((Format::Jsonl, Compression::Gzip)));
-        assert_eq!(classify("x.y.parquet.zst"), Some((Format::Parquet, Compression::Zstd)));
+        assert_eq!(
+            classify("b.jsonl.gz"),
+            Some((Format::Jsonl, Compression::Gzip))
+        );
+        assert_eq!(
+            classify("x.y.parquet.zst"),
+            Some((Format::Parquet, Compression::Zstd))
+        );
         for name in ["a", "a.gz", "a.md", "a.txt.bz2", "txt"] {
             assert_eq!(classify(name), None, "{name}");
         }
@@ -99,7 +127,14 @@ mod tests {
     #[test]
     fn folders_are_walked_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b/z.txt", "b/a.jsonl", "a.txt.gz", "README.md", ".hidden/x.txt", "c.parquet"] {
+        for name in [
+            "b/z.txt",
+            "b/a.jsonl",
+            "a.txt.gz",
+            "README.md",
+            ".hidden/x.txt",
+            "c.parquet",
+        ] {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
@@ -107,7 +142,13 @@ mod tests {
         let found: Vec<_> = discover(dir.path())
             .unwrap()
             .into_iter()
-            .map(|f| f.path.strip_prefix(dir.path()).unwrap().display().to_string())
+            .map(|f| {
+                f.path
+                    .strip_prefix(dir.path())
+                    .unwrap()
+                    .display()
+                    .to_string()
+            })
             .collect();
         assert_eq!(found, ["a.txt.gz", "b/a.jsonl", "b/z.txt", "c.parquet"]);
     }
@@ -116,8 +157,16 @@ mod tests {
     fn errors_name_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let missing = discover(&dir.path().join("nope")).unwrap_err().to_string();
-        assert!(missing.contains("nope") && missing.contains("hint:"), "{missing}");
-        assert!(discover(dir.path()).unwrap_err().to_string().contains("no .txt"));
+        assert!(
+            missing.contains("nope") && missing.contains("hint:"),
+            "{missing}"
+        );
+        assert!(
+            discover(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no .txt")
+        );
         let odd = dir.path().join("a.csv");
         std::fs::write(&odd, "").unwrap();
         assert!(discover(&odd).unwrap_err().to_string().contains("a.csv"));

@@ -49,7 +49,10 @@ impl Jsonl {
     fn read_one(&mut self) -> Result<Option<String>, DataError> {
         loop {
             self.buffer.clear();
-            let n = self.reader.read_until(b'\n', &mut self.buffer).map_err(DataError::io("read", &self.path))?;
+            let n = self
+                .reader
+                .read_until(b'\n', &mut self.buffer)
+                .map_err(DataError::io("read", &self.path))?;
             if n == 0 {
                 return Ok(None);
             }
@@ -71,17 +74,27 @@ impl Jsonl {
         let found = Column(&self.column)
             .deserialize(&mut json)
             .and_then(|found| json.end().map(|()| found))
-            .map_err(|e| DataError::InvalidJson { path: self.path.clone(), line: self.line, message: e.to_string() })?;
+            .map_err(|e| DataError::InvalidJson {
+                path: self.path.clone(),
+                line: self.line,
+                message: e.to_string(),
+            })?;
         let place = || format!("{}:{}", self.path.display(), self.line);
         match found {
             Found::Text(text) => Ok(text),
-            Found::Other(kind) => {
-                Err(DataError::ColumnType { place: place(), column: self.column.clone(), found: kind.into() })
-            }
+            Found::Other(kind) => Err(DataError::ColumnType {
+                place: place(),
+                column: self.column.clone(),
+                found: kind.into(),
+            }),
             Found::Missing(keys) => Err(DataError::MissingColumn {
                 place: place(),
                 column: self.column.clone(),
-                available: if keys.is_empty() { "none".into() } else { keys.join(", ") },
+                available: if keys.is_empty() {
+                    "none".into()
+                } else {
+                    keys.join(", ")
+                },
             }),
         }
     }
@@ -143,18 +156,28 @@ mod tests {
 
     #[test]
     fn rows_become_documents() {
-        let items = read("{\"id\": 1, \"text\": \"a\\nb\"}\n\n{\"text\": \"\u{e9}\", \"meta\": {\"text\": 3}}");
-        assert_eq!(items.into_iter().flatten().collect::<Vec<_>>(), ["a\nb", "\u{e9}"]);
+        let items = read(
+            "{\"id\": 1, \"text\": \"a\\nb\"}\n\n{\"text\": \"\u{e9}\", \"meta\": {\"text\": 3}}",
+        );
+        assert_eq!(
+            items.into_iter().flatten().collect::<Vec<_>>(),
+            ["a\nb", "\u{e9}"]
+        );
     }
 
     #[test]
     fn errors_name_file_and_line() {
         let message = |text| read(text).pop().unwrap().unwrap_err().to_string();
         assert!(message("{\"text\": \"a\"}\n{oops}\n").starts_with("r.jsonl:2: invalid JSON"));
-        assert!(message("{\"text\": \"a\"}\n{\"text\": \"cut").starts_with("r.jsonl:2: invalid JSON"));
+        assert!(
+            message("{\"text\": \"a\"}\n{\"text\": \"cut").starts_with("r.jsonl:2: invalid JSON")
+        );
         assert!(message("[1]").contains("r.jsonl:1"));
         let missing = message("{\"body\": 1, \"id\": 2}");
-        assert!(missing.contains("r.jsonl:1") && missing.contains("body, id"), "{missing}");
+        assert!(
+            missing.contains("r.jsonl:1") && missing.contains("body, id"),
+            "{missing}"
+        );
         assert!(message("{\"text\": 5}").contains("a number"));
     }
 }

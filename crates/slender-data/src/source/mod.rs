@@ -93,7 +93,8 @@ impl Input {
             Origin::Builtin(bytes) => (Path::new(&self.name), Box::new(*bytes)),
             Origin::Path(path) => (path, Box::new(open(path)?)),
             Origin::Hub(repo, file) => {
-                let hub = hub.ok_or_else(|| DataError::config("data.sources", "a hub file needs a hub"))?;
+                let hub =
+                    hub.ok_or_else(|| DataError::config("data.sources", "a hub file needs a hub"))?;
                 fetched = hub.download(repo, file)?;
                 (&fetched, Box::new(open(&fetched)?))
             }
@@ -105,7 +106,14 @@ impl Input {
             };
             return parquet::documents(file, path, text_column, self.size, progress);
         }
-        let reader = decompress(Counting { inner: raw, progress }, self.compression, path)?;
+        let reader = decompress(
+            Counting {
+                inner: raw,
+                progress,
+            },
+            self.compression,
+            path,
+        )?;
         Ok(match self.format {
             Format::Text => text::documents(reader, path, separator),
             _ => jsonl::documents(reader, path, text_column),
@@ -127,10 +135,14 @@ pub fn read_documents(
     separator: Option<&str>,
 ) -> Result<impl Iterator<Item = Result<String, DataError>> + Send + use<>, DataError> {
     if !path.exists() {
-        return Err(DataError::PathMissing { path: path.to_path_buf() });
+        return Err(DataError::PathMissing {
+            path: path.to_path_buf(),
+        });
     }
-    let (format, compression) = discover::classify(&path.to_string_lossy())
-        .ok_or_else(|| DataError::UnknownExtension { path: path.to_path_buf() })?;
+    let (format, compression) =
+        discover::classify(&path.to_string_lossy()).ok_or_else(|| DataError::UnknownExtension {
+            path: path.to_path_buf(),
+        })?;
     let input = Input {
         name: path.display().to_string(),
         origin: Origin::Path(path.to_path_buf()),
@@ -171,19 +183,28 @@ fn decompress(
     let raw = BufReader::with_capacity(BUFFER, raw);
     Ok(match compression {
         Compression::None => Box::new(raw),
-        Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER, flate2::bufread::MultiGzDecoder::new(raw))),
+        Compression::Gzip => Box::new(BufReader::with_capacity(
+            BUFFER,
+            flate2::bufread::MultiGzDecoder::new(raw),
+        )),
         Compression::Zstd => {
-            let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(raw).map_err(DataError::io("decompress", path))?;
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)
+                .map_err(DataError::io("decompress", path))?;
             // Archives made with --long need more than the default limit of 2^27.
-            decoder.window_log_max(31).map_err(DataError::io("decompress", path))?;
+            decoder
+                .window_log_max(31)
+                .map_err(DataError::io("decompress", path))?;
             Box::new(BufReader::with_capacity(BUFFER, decoder))
         }
     })
 }
 
 /// Decompresses into an unnamed temporary file, for formats that need random access.
-fn spool(raw: Box<dyn Read + Send>, compression: Compression, path: &Path) -> Result<File, DataError> {
+fn spool(
+    raw: Box<dyn Read + Send>,
+    compression: Compression,
+    path: &Path,
+) -> Result<File, DataError> {
     let mut reader = decompress(raw, compression, path)?;
     let mut file = tempfile::tempfile().map_err(DataError::io("make a temporary copy of", path))?;
     std::io::copy(&mut reader, &mut file).map_err(DataError::io("decompress", path))?;

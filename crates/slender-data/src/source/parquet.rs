@@ -29,19 +29,44 @@ pub(super) fn documents(
     let schema = reader.metadata().file_metadata().schema_descr();
     let names = || {
         let root = schema.root_schema();
-        root.get_fields().iter().map(|field| field.name().to_string()).collect::<Vec<_>>().join(", ")
+        root.get_fields()
+            .iter()
+            .map(|field| field.name().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let place = path.display().to_string();
-    let Some(leaf) = schema.columns().iter().position(|c| c.path().string() == column) else {
-        if schema.root_schema().get_fields().iter().any(|field| field.name() == column) {
-            return Err(DataError::ColumnType { place, column: column.into(), found: "nested values".into() });
+    let Some(leaf) = schema
+        .columns()
+        .iter()
+        .position(|c| c.path().string() == column)
+    else {
+        if schema
+            .root_schema()
+            .get_fields()
+            .iter()
+            .any(|field| field.name() == column)
+        {
+            return Err(DataError::ColumnType {
+                place,
+                column: column.into(),
+                found: "nested values".into(),
+            });
         }
-        return Err(DataError::MissingColumn { place, column: column.into(), available: names() });
+        return Err(DataError::MissingColumn {
+            place,
+            column: column.into(),
+            available: names(),
+        });
     };
     let description = schema.column(leaf);
     if description.physical_type() != PhysicalType::BYTE_ARRAY || description.max_rep_level() > 0 {
         let found = description.physical_type().to_string();
-        return Err(DataError::ColumnType { place, column: column.into(), found });
+        return Err(DataError::ColumnType {
+            place,
+            column: column.into(),
+            found,
+        });
     }
     let nullable = description.max_def_level();
     Ok(Box::new(Rows {
@@ -60,7 +85,10 @@ pub(super) fn documents(
 }
 
 fn failure(path: &Path, error: impl std::fmt::Display) -> DataError {
-    DataError::Parquet { path: path.to_path_buf(), message: error.to_string() }
+    DataError::Parquet {
+        path: path.to_path_buf(),
+        message: error.to_string(),
+    }
 }
 
 struct Rows {
@@ -104,7 +132,10 @@ impl Rows {
             None => Ok(Some(String::new())),
             Some(bytes) => match std::str::from_utf8(bytes.data()) {
                 Ok(text) => Ok(Some(text.to_string())),
-                Err(e) => Err(failure(&self.path, format!("row {row}: invalid UTF-8 at byte {}", e.valid_up_to()))),
+                Err(e) => Err(failure(
+                    &self.path,
+                    format!("row {row}: invalid UTF-8 at byte {}", e.valid_up_to()),
+                )),
             },
         }
     }
@@ -115,10 +146,18 @@ impl Rows {
             if self.group == self.reader.num_row_groups() {
                 return Ok(false);
             }
-            let group = self.reader.get_row_group(self.group).map_err(|e| failure(&self.path, e))?;
-            let column = group.get_column_reader(self.leaf).map_err(|e| failure(&self.path, e))?;
+            let group = self
+                .reader
+                .get_row_group(self.group)
+                .map_err(|e| failure(&self.path, e))?;
+            let column = group
+                .get_column_reader(self.leaf)
+                .map_err(|e| failure(&self.path, e))?;
             let ColumnReader::ByteArrayColumnReader(column) = column else {
-                return Err(failure(&self.path, "the text column changes its type between row groups"));
+                return Err(failure(
+                    &self.path,
+                    "the text column changes its type between row groups",
+                ));
             };
             self.column = Some(column);
             return Ok(true);
@@ -137,7 +176,8 @@ impl Rows {
         let mut values = values.into_iter();
         if wants_levels {
             let present = levels.iter().map(|level| *level == self.max_def_level);
-            self.ready.extend(present.map(|present| if present { values.next() } else { None }));
+            self.ready
+                .extend(present.map(|present| if present { values.next() } else { None }));
         } else {
             self.ready.extend(values.map(Some));
         }

@@ -31,9 +31,16 @@ pub(crate) struct Source {
 }
 
 /// Resolves all sources. Hub repositories are asked for their commit and file list; nothing is downloaded.
-pub(crate) fn plan(config: &DataConfig, hub: &Hub, hashes: &mut HashCache) -> Result<Vec<Source>, DataError> {
+pub(crate) fn plan(
+    config: &DataConfig,
+    hub: &Hub,
+    hashes: &mut HashCache,
+) -> Result<Vec<Source>, DataError> {
     if config.sources.is_empty() {
-        return Err(DataError::config("data.sources", "there is no source\nhint: add [[data.sources]]"));
+        return Err(DataError::config(
+            "data.sources",
+            "there is no source\nhint: add [[data.sources]]",
+        ));
     }
     check_weights(&config.sources)?;
     let resolve = |(i, source): (usize, &SourceConfig)| {
@@ -49,7 +56,11 @@ pub(crate) fn plan(config: &DataConfig, hub: &Hub, hashes: &mut HashCache) -> Re
 
 /// Weights are relative to each other, so either every training source has one or none does.
 fn check_weights(sources: &[SourceConfig]) -> Result<(), DataError> {
-    let training: Vec<_> = sources.iter().enumerate().filter(|(_, s)| s.role != SourceRole::Valid).collect();
+    let training: Vec<_> = sources
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| s.role != SourceRole::Valid)
+        .collect();
     for (i, source) in &training {
         if source.weight.is_some_and(|w| !w.is_finite() || w <= 0.0) {
             return Err(DataError::config(
@@ -60,7 +71,10 @@ fn check_weights(sources: &[SourceConfig]) -> Result<(), DataError> {
     }
     let weighted = training.iter().filter(|(_, s)| s.weight.is_some()).count();
     if weighted != 0 && weighted != training.len() {
-        let (i, _) = training.iter().find(|(_, s)| s.weight.is_none()).expect("some source has no weight");
+        let (i, _) = training
+            .iter()
+            .find(|(_, s)| s.weight.is_none())
+            .expect("some source has no weight");
         return Err(DataError::config(
             format!("data.sources[{i}].weight"),
             "other sources have a weight and this one has not\nhint: give every training source a weight, or none",
@@ -70,7 +84,9 @@ fn check_weights(sources: &[SourceConfig]) -> Result<(), DataError> {
 }
 
 fn wanted<'a, T>(value: &'a Option<T>, key: &str, kind: &str) -> Result<&'a T, DataError> {
-    value.as_ref().ok_or_else(|| DataError::config(key, format!("needed by kind = {kind:?}")))
+    value
+        .as_ref()
+        .ok_or_else(|| DataError::config(key, format!("needed by kind = {kind:?}")))
 }
 
 /// What every identity has beside its files.
@@ -84,7 +100,10 @@ fn identity(source: &SourceConfig, files: Value) -> Value {
             "role": role })
 }
 
-fn builtin_source(source: &SourceConfig, key: &dyn Fn(&str) -> String) -> Result<Source, DataError> {
+fn builtin_source(
+    source: &SourceConfig,
+    key: &dyn Fn(&str) -> String,
+) -> Result<Source, DataError> {
     let text = builtin::find(wanted(&source.name, &key("name"), "builtin")?)?;
     let input = Input {
         name: text.name.into(),
@@ -118,7 +137,9 @@ fn files_source(
     for path in paths {
         for found in discover(path)? {
             let (hash, size) = hashes.hash(&found.path)?;
-            files.push(json!({ "blake3": hash, "size": size, "format": format!("{:?}", found.format) }));
+            files.push(
+                json!({ "blake3": hash, "size": size, "format": format!("{:?}", found.format) }),
+            );
             inputs.push(Input {
                 name: found.path.display().to_string(),
                 origin: Origin::Path(found.path),
@@ -129,7 +150,11 @@ fn files_source(
             });
         }
     }
-    let more = if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
+    let more = if paths.len() > 1 {
+        format!(" and {} more", paths.len() - 1)
+    } else {
+        String::new()
+    };
     Ok(Source {
         name: format!("files {}{more}", first.display()),
         role: source.role,
@@ -141,20 +166,33 @@ fn files_source(
     })
 }
 
-fn hub_source(source: &SourceConfig, key: &dyn Fn(&str) -> String, hub: &Hub) -> Result<Source, DataError> {
+fn hub_source(
+    source: &SourceConfig,
+    key: &dyn Fn(&str) -> String,
+    hub: &Hub,
+) -> Result<Source, DataError> {
     let id = wanted(&source.repo, &key("repo"), "hub")?;
     let repo = HubRepo::new(RepoKind::Dataset, id, source.revision.as_deref());
     let snapshot = hub.resolve(&repo)?;
     let names = match &source.files {
         Some(patterns) => snapshot.glob(&repo, patterns)?,
-        None => split_files(snapshot.file_names(), source.split.as_deref().unwrap_or("train")),
+        None => split_files(
+            snapshot.file_names(),
+            source.split.as_deref().unwrap_or("train"),
+        ),
     };
-    let readable: Vec<_> = names.iter().filter_map(|name| classify(name).map(|kind| (name, kind))).collect();
+    let readable: Vec<_> = names
+        .iter()
+        .filter_map(|name| classify(name).map(|kind| (name, kind)))
+        .collect();
     if readable.is_empty() {
         let some: Vec<_> = snapshot.file_names().take(8).collect();
         let what = match &source.files {
             Some(patterns) => format!("files matching {}", patterns.join(", ")),
-            None => format!("files of split {:?}", source.split.as_deref().unwrap_or("train")),
+            None => format!(
+                "files of split {:?}",
+                source.split.as_deref().unwrap_or("train")
+            ),
         };
         return Err(DataError::config(
             key("files"),
@@ -179,7 +217,10 @@ fn hub_source(source: &SourceConfig, key: &dyn Fn(&str) -> String, hub: &Hub) ->
         })
         .collect();
     let files: Vec<&String> = readable.iter().map(|(name, _)| *name).collect();
-    let identity = identity(source, json!({ "repo": id, "commit": snapshot.commit, "names": files }));
+    let identity = identity(
+        source,
+        json!({ "repo": id, "commit": snapshot.commit, "names": files }),
+    );
     Ok(Source {
         name: format!("hub {id}"),
         role: source.role,
@@ -194,7 +235,10 @@ fn hub_source(source: &SourceConfig, key: &dyn Fn(&str) -> String, hub: &Hub) ->
 /// Files whose name carries the split as a word (`train-00000-of-00002.parquet`, `data/train/x.jsonl`), as
 /// Python's `datasets` finds them. Without any, a `train` split is every file that can be read.
 fn split_files<'a>(names: impl Iterator<Item = &'a str>, split: &str) -> Vec<String> {
-    let mut readable: Vec<String> = names.filter(|name| classify(name).is_some()).map(String::from).collect();
+    let mut readable: Vec<String> = names
+        .filter(|name| classify(name).is_some())
+        .map(String::from)
+        .collect();
     readable.sort();
     let aliases: &[&str] = match split {
         "train" | "training" => &["train", "training"],
@@ -206,12 +250,21 @@ fn split_files<'a>(names: impl Iterator<Item = &'a str>, split: &str) -> Vec<Str
         aliases.iter().any(|alias| {
             name.match_indices(alias).any(|(at, _)| {
                 let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-                !word(name[..at].chars().next_back()) && !word(name[at + alias.len()..].chars().next())
+                !word(name[..at].chars().next_back())
+                    && !word(name[at + alias.len()..].chars().next())
             })
         })
     };
-    let matching: Vec<String> = readable.iter().filter(|name| has_split(name)).cloned().collect();
-    if matching.is_empty() && split == "train" { readable } else { matching }
+    let matching: Vec<String> = readable
+        .iter()
+        .filter(|name| has_split(name))
+        .cloned()
+        .collect();
+    if matching.is_empty() && split == "train" {
+        readable
+    } else {
+        matching
+    }
 }
 
 /// Content hashes of local files by path, size and modification time.
@@ -225,14 +278,25 @@ impl HashCache {
     /// Loads the cache of `folder`; a missing or unreadable one is an empty one.
     pub fn load(folder: &Path) -> Self {
         let path = folder.join("file-hashes.json");
-        let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { path, known, changed: false }
+        let known = std::fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self {
+            path,
+            known,
+            changed: false,
+        }
     }
 
     /// BLAKE3 in hex and size of a file.
     fn hash(&mut self, path: &Path) -> Result<(String, u64), DataError> {
         let meta = std::fs::metadata(path).map_err(DataError::io("read", path))?;
-        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
+        let modified = meta
+            .modified()
+            .ok()
+            .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
+            .map_or(0, |d| d.as_nanos());
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let key = absolute.to_string_lossy().into_owned();
         if let Some((size, time, hash)) = self.known.get(&key)
@@ -248,7 +312,11 @@ impl HashCache {
 
     /// Writes the cache back. Two processes may overwrite each other: that costs a hash, not correctness.
     pub fn save(&self) -> Result<(), DataError> {
-        if self.changed { fsio::write_atomic(&self.path, &fsio::to_json(&self.known)) } else { Ok(()) }
+        if self.changed {
+            fsio::write_atomic(&self.path, &fsio::to_json(&self.known))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -258,10 +326,22 @@ mod tests {
 
     #[test]
     fn splits_are_words_of_the_name() {
-        let names = ["data/train-00000-of-00002.parquet", "data/test-0.parquet", "README.md", "strain.txt", "dev.jsonl"];
-        assert_eq!(split_files(names.into_iter(), "train"), ["data/train-00000-of-00002.parquet"]);
+        let names = [
+            "data/train-00000-of-00002.parquet",
+            "data/test-0.parquet",
+            "README.md",
+            "strain.txt",
+            "dev.jsonl",
+        ];
+        assert_eq!(
+            split_files(names.into_iter(), "train"),
+            ["data/train-00000-of-00002.parquet"]
+        );
         assert_eq!(split_files(names.into_iter(), "validation"), ["dev.jsonl"]);
-        assert_eq!(split_files(["b.txt", "a.txt", "x.py"].into_iter(), "train"), ["a.txt", "b.txt"]);
+        assert_eq!(
+            split_files(["b.txt", "a.txt", "x.py"].into_iter(), "train"),
+            ["a.txt", "b.txt"]
+        );
         assert!(split_files(["a.txt"].into_iter(), "test").is_empty());
     }
 

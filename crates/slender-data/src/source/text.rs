@@ -6,7 +6,11 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 /// Documents of a plain text. The separator line and the line end before it belong to no document.
-pub(super) fn documents(reader: Box<dyn BufRead + Send>, path: &Path, separator: Option<&str>) -> Documents {
+pub(super) fn documents(
+    reader: Box<dyn BufRead + Send>,
+    path: &Path,
+    separator: Option<&str>,
+) -> Documents {
     Box::new(Text {
         reader,
         path: path.to_path_buf(),
@@ -46,13 +50,18 @@ impl Text {
         let mut separated = false;
         match &self.separator {
             None => {
-                self.reader.read_to_end(&mut bytes).map_err(DataError::io("read", &self.path))?;
+                self.reader
+                    .read_to_end(&mut bytes)
+                    .map_err(DataError::io("read", &self.path))?;
                 self.offset += bytes.len() as u64;
                 self.done = true;
             }
             Some(separator) => loop {
                 let line = bytes.len();
-                let n = self.reader.read_until(b'\n', &mut bytes).map_err(DataError::io("read", &self.path))?;
+                let n = self
+                    .reader
+                    .read_until(b'\n', &mut bytes)
+                    .map_err(DataError::io("read", &self.path))?;
                 self.offset += n as u64;
                 if n == 0 {
                     self.done = true;
@@ -98,11 +107,22 @@ mod tests {
 
     #[test]
     fn separators_divide() {
-        let texts: Vec<String> =
-            read(b"one\ntwo\n---\n\n---\r\nthree --- x\n---\nlast\n", Some("---")).into_iter().flatten().collect();
+        let texts: Vec<String> = read(
+            b"one\ntwo\n---\n\n---\r\nthree --- x\n---\nlast\n",
+            Some("---"),
+        )
+        .into_iter()
+        .flatten()
+        .collect();
         assert_eq!(texts, ["one\ntwo", "", "three --- x", "last\n"]);
         assert_eq!(read(b"a\n---\n", Some("---")).len(), 1);
-        assert_eq!(read(b"a\n---\nb", None).into_iter().flatten().collect::<Vec<_>>(), ["a\n---\nb"]);
+        assert_eq!(
+            read(b"a\n---\nb", None)
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>(),
+            ["a\n---\nb"]
+        );
         assert!(read(b"", None).is_empty());
     }
 

@@ -47,7 +47,8 @@ fn find<'a>(value: &'a Value, kind: &str) -> Option<&'a Value> {
 }
 
 fn replaces_space(decoder: &Value) -> bool {
-    find(decoder, "Metaspace").is_some() || find(decoder, "Replace").is_some_and(|r| r["pattern"]["String"] == "▁")
+    find(decoder, "Metaspace").is_some()
+        || find(decoder, "Replace").is_some_and(|r| r["pattern"]["String"] == "▁")
 }
 
 /// What is known of each token.
@@ -109,7 +110,9 @@ impl Pieces {
             } else if style.byte_level {
                 text.chars().count() as u32
             } else if style.visible_space {
-                text.chars().map(|c| if c == SPACE { 1 } else { c.len_utf8() as u32 }).sum()
+                text.chars()
+                    .map(|c| if c == SPACE { 1 } else { c.len_utf8() as u32 })
+                    .sum()
             } else {
                 text.trim_start_matches("##").len() as u32
             };
@@ -148,7 +151,11 @@ impl Pieces {
     /// bytes, else the unknown token, else nothing.
     pub fn spell(&self, text: &str, ids: &mut Vec<u32>) {
         for c in text.chars() {
-            let shown = if self.visible_space && c == ' ' { SPACE } else { c };
+            let shown = if self.visible_space && c == ' ' {
+                SPACE
+            } else {
+                c
+            };
             if !self.byte_level
                 && let Some(id) = self.by_text.get(shown.encode_utf8(&mut [0; 4]) as &str)
             {
@@ -165,7 +172,11 @@ impl Pieces {
 /// The byte of `<0xAB>`.
 fn byte_token(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+    if digits.len() == 2 {
+        u8::from_str_radix(digits, 16).ok()
+    } else {
+        None
+    }
 }
 
 /// GPT-2's table from printable characters to bytes: printable Latin-1 stands for itself, the other bytes

@@ -11,7 +11,10 @@ use crate::{DataError, TokenizerConfig, TokenizerKind};
 /// [`DataError`]: missing keys, files, repositories; a file that does not parse; another vocabulary size.
 pub fn load_tokenizer(config: &TokenizerConfig, hub: &Hub) -> Result<Option<Tokenizer>, DataError> {
     let needed = |key: &str, kind: &str| {
-        DataError::config(format!("data.tokenizer.{key}"), format!("needed by kind = {kind:?}"))
+        DataError::config(
+            format!("data.tokenizer.{key}"),
+            format!("needed by kind = {kind:?}"),
+        )
     };
     let tokenizer = match config.kind {
         TokenizerKind::Bpe => return Ok(None),
@@ -24,7 +27,11 @@ pub fn load_tokenizer(config: &TokenizerConfig, hub: &Hub) -> Result<Option<Toke
         }
         TokenizerKind::Hub => {
             let id = config.repo.as_ref().ok_or_else(|| needed("repo", "hub"))?;
-            from_hub(hub, &HubRepo::new(RepoKind::Model, id, config.revision.as_deref()), config.file.as_deref())?
+            from_hub(
+                hub,
+                &HubRepo::new(RepoKind::Model, id, config.revision.as_deref()),
+                config.file.as_deref(),
+            )?
         }
     };
     match config.vocab_size {

@@ -73,7 +73,10 @@ impl Tokenizer {
 
     /// `config` is the content of a `tokenizer_config.json`.
     fn build(name: &str, bytes: &[u8], config: Option<&[u8]>) -> Result<Self, DataError> {
-        let failure = |message: String| DataError::Tokenizer { name: name.to_string(), message };
+        let failure = |message: String| DataError::Tokenizer {
+            name: name.to_string(),
+            message,
+        };
         let is_json = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
         let mut plain = if is_json {
             tokenizers::Tokenizer::from_bytes(bytes)
@@ -82,21 +85,35 @@ impl Tokenizer {
         }
         .map_err(|e| failure(e.to_string()))?;
         // A tokenizer.json may ask to cut or pad; documents are neither cut nor padded.
-        plain.with_truncation(None).map_err(|e| failure(e.to_string()))?;
+        plain
+            .with_truncation(None)
+            .map_err(|e| failure(e.to_string()))?;
         plain.with_padding(None);
         let json = plain.to_string(false).map_err(|e| failure(e.to_string()))?;
         let value = serde_json::from_str(&json).map_err(|e| failure(e.to_string()))?;
         let pieces = Pieces::new(&plain, &Style::of(&value), &value);
         let named = match config {
-            Some(config) => Named::from_config(config).map_err(|e| failure(format!("tokenizer_config.json: {e}")))?,
+            Some(config) => Named::from_config(config)
+                .map_err(|e| failure(format!("tokenizer_config.json: {e}")))?,
             None => Named::default(),
         };
         let (bos, eos) = special::find(&plain, &named);
         let mut text = plain.clone();
         text.set_encode_special_tokens(true);
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
-        let inner = Inner { name: name.to_string(), plain, text, pieces, bos, eos, json, hash };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            name: name.to_string(),
+            plain,
+            text,
+            pieces,
+            bos,
+            eos,
+            json,
+            hash,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The same tokenizer with other BOS and EOS, as recorded in a manifest.
@@ -112,7 +129,9 @@ impl Tokenizer {
             json: i.json.clone(),
             hash: i.hash.clone(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Ids of a document's text, with the document's first token before them if `add_bos`

@@ -86,7 +86,11 @@ pub(super) fn to_json(bytes: &[u8]) -> Result<Vec<u8>, String> {
         }
         vocab.insert(piece.piece().to_string(), json!(id));
     }
-    let unknown = model.pieces.iter().find(|piece| piece.kind() == UNKNOWN).map(|piece| piece.piece());
+    let unknown = model
+        .pieces
+        .iter()
+        .find(|piece| piece.kind() == UNKNOWN)
+        .map(|piece| piece.piece());
     let added: Vec<Value> = model
         .pieces
         .iter()
@@ -100,8 +104,11 @@ pub(super) fn to_json(bytes: &[u8]) -> Result<Vec<u8>, String> {
 
     let prefix = normalizer.add_dummy_prefix();
     let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
-    let normalizers =
-        if prefix { json!([{ "type": "Prepend", "prepend": "▁" }, replace]) } else { json!([replace]) };
+    let normalizers = if prefix {
+        json!([{ "type": "Prepend", "prepend": "▁" }, replace])
+    } else {
+        json!([replace])
+    };
     let mut decoders = vec![
         json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
         json!({ "type": "ByteFallback" }),
@@ -134,18 +141,27 @@ fn check(trainer: &TrainerSpec, normalizer: &NormalizerSpec) -> Result<(), Strin
         _ => Some("unknown"),
     };
     if let Some(kind) = kind {
-        return Err(format!("a SentencePiece model of type {kind} is not supported yet, BPE is\n{HINT}"));
+        return Err(format!(
+            "a SentencePiece model of type {kind} is not supported yet, BPE is\n{HINT}"
+        ));
     }
     let unsupported = [
-        (!normalizer.precompiled_charsmap().is_empty(), "a character map"),
-        (normalizer.remove_extra_whitespaces(), "removal of extra whitespace"),
+        (
+            !normalizer.precompiled_charsmap().is_empty(),
+            "a character map",
+        ),
+        (
+            normalizer.remove_extra_whitespaces(),
+            "removal of extra whitespace",
+        ),
         (!normalizer.escape_whitespaces(), "unescaped whitespace"),
         (trainer.whitespace_as_suffix(), "whitespace as suffix"),
     ];
     match unsupported.iter().find(|(found, _)| *found) {
-        Some((_, what)) => {
-            Err(format!("a SentencePiece model with {what} ({}) is not supported yet\n{HINT}", normalizer.name()))
-        }
+        Some((_, what)) => Err(format!(
+            "a SentencePiece model with {what} ({}) is not supported yet\n{HINT}",
+            normalizer.name()
+        )),
         None => Ok(()),
     }
 }

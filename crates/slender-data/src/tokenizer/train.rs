@@ -29,11 +29,16 @@ pub(crate) fn train_bpe(
     if vocab_size < SMALLEST {
         return Err(DataError::config(
             "data.tokenizer.vocab_size",
-            format!("byte-level BPE needs at least {SMALLEST} tokens (256 bytes and {END_OF_TEXT})"),
+            format!(
+                "byte-level BPE needs at least {SMALLEST} tokens (256 bytes and {END_OF_TEXT})"
+            ),
         ));
     }
     let name = "(bpe)";
-    let failure = |e: tokenizers::Error| DataError::Tokenizer { name: name.into(), message: e.to_string() };
+    let failure = |e: tokenizers::Error| DataError::Tokenizer {
+        name: name.into(),
+        message: e.to_string(),
+    };
     let mut trainer = TrainerWrapper::BpeTrainer(
         BpeTrainerBuilder::new()
             .vocab_size(vocab_size)
@@ -70,7 +75,11 @@ pub(crate) fn train_bpe(
     }
     let reached = tokenizer.get_vocab_size(true);
     if reached < vocab_size {
-        return Err(DataError::CorpusTooSmall { bytes, reached, wanted: vocab_size });
+        return Err(DataError::CorpusTooSmall {
+            bytes,
+            reached,
+            wanted: vocab_size,
+        });
     }
     let json = tokenizer.to_string(false).map_err(failure)?;
     Tokenizer::build(name, json.as_bytes(), None)

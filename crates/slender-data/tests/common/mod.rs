@@ -4,9 +4,11 @@
 
 pub mod server;
 
+use slender_config::{
+    DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind,
+};
 use slender_data::hub::HubConfig;
 use slender_data::{PrepareOptions, Prepared, prepare};
-use slender_config::{DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,8 +85,8 @@ pub fn data_config(dir: &Path, sources: Vec<SourceConfig>) -> DataConfig {
 /// Documents of words, different for each seed.
 pub fn documents(count: usize, seed: u64) -> Vec<String> {
     const WORDS: [&str; 16] = [
-        "the", "river", "ran", "slowly", "past", "a", "house", "of", "grey", "stone", "and", "nobody", "came",
-        "to", "look", "naïve",
+        "the", "river", "ran", "slowly", "past", "a", "house", "of", "grey", "stone", "and",
+        "nobody", "came", "to", "look", "naïve",
     ];
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = |n: u64| {
@@ -95,7 +97,9 @@ pub fn documents(count: usize, seed: u64) -> Vec<String> {
     };
     (0..count)
         .map(|i| {
-            let words: Vec<&str> = (0..20 + next(60)).map(|_| WORDS[next(16) as usize]).collect();
+            let words: Vec<&str> = (0..20 + next(60))
+                .map(|_| WORDS[next(16) as usize])
+                .collect();
             format!("{seed}.{i} {}.", words.join(" "))
         })
         .collect()

@@ -47,8 +47,14 @@ impl Server {
     pub fn start(files: &[(&str, &[u8])]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let files = files.iter().map(|(name, bytes)| (name.to_string(), bytes.to_vec())).collect();
-        let behaviour = Arc::new(Mutex::new(Behaviour { files, ..Behaviour::default() }));
+        let files = files
+            .iter()
+            .map(|(name, bytes)| (name.to_string(), bytes.to_vec()))
+            .collect();
+        let behaviour = Arc::new(Mutex::new(Behaviour {
+            files,
+            ..Behaviour::default()
+        }));
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let (b, s) = (behaviour.clone(), seen.clone());
         std::thread::spawn(move || {
@@ -59,7 +65,11 @@ impl Server {
                 });
             }
         });
-        Self { url: format!("http://127.0.0.1:{port}"), behaviour, seen }
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            behaviour,
+            seen,
+        }
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Behaviour)) {
@@ -73,7 +83,10 @@ impl Server {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 fn answer(
@@ -86,15 +99,23 @@ fn answer(
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(String::from);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(()) };
+    let (Some(method), Some(path)) = (words.next(), words.next()) else {
+        return Ok(());
+    };
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         headers.insert(name.to_lowercase(), value.to_string());
     }
-    let request = Seen { method, path, headers };
+    let request = Seen {
+        method,
+        path,
+        headers,
+    };
     seen.lock().unwrap().push(request.clone());
     let mut behaviour = behaviour.lock().unwrap();
     let (status, mut out, mut body) = route(&request, port, &mut behaviour);
@@ -130,7 +151,14 @@ fn header(name: &str, value: impl Into<String>) -> (String, String) {
 
 fn route(request: &Seen, port: u16, behaviour: &mut Behaviour) -> Reply {
     let error = |status: u16, code: &str, message: &str| {
-        (status, vec![header("X-Error-Code", code), header("X-Error-Message", message)], Vec::new())
+        (
+            status,
+            vec![
+                header("X-Error-Code", code),
+                header("X-Error-Message", message),
+            ],
+            Vec::new(),
+        )
     };
     if behaviour.failures > 0 {
         behaviour.failures -= 1;
@@ -141,16 +169,22 @@ fn route(request: &Seen, port: u16, behaviour: &mut Behaviour) -> Reply {
     }
     let path = request.path.split('?').next().unwrap();
     if let Some(name) = path.strip_prefix("/storage/") {
-        return match behaviour.files.get(name) {
+        return match behaviour.files.get(&name.replace("%20", " ")) {
             Some(bytes) => ranged(request, bytes, behaviour.ignore_range, Vec::new()),
             None => (404, Vec::new(), Vec::new()),
         };
     }
-    let wanted = behaviour.token.as_ref().map(|token| format!("Bearer {token}"));
+    let wanted = behaviour
+        .token
+        .as_ref()
+        .map(|token| format!("Bearer {token}"));
     if wanted.is_some() && request.headers.get("authorization") != wanted.as_ref() {
         return error(401, "RepoNotFound", "Invalid username or password.");
     }
-    let repo = ["/api/datasets/org/name/revision/", "/api/models/org/name/revision/"];
+    let repo = [
+        "/api/datasets/org/name/revision/",
+        "/api/models/org/name/revision/",
+    ];
     if let Some(revision) = repo.iter().find_map(|prefix| path.strip_prefix(prefix)) {
         if !["main", COMMIT, "refs%2Fconvert%2Fparquet"].contains(&revision) {
             return error(404, "RevisionNotFound", "Invalid rev id");
@@ -163,10 +197,16 @@ fn route(request: &Seen, port: u16, behaviour: &mut Behaviour) -> Reply {
         let info = serde_json::json!({ "id": "org/name", "sha": COMMIT, "siblings": siblings });
         return (200, Vec::new(), serde_json::to_vec(&info).unwrap());
     }
-    let resolve = [format!("/datasets/org/name/resolve/{COMMIT}/"), format!("/org/name/resolve/{COMMIT}/")];
+    let resolve = [
+        format!("/datasets/org/name/resolve/{COMMIT}/"),
+        format!("/org/name/resolve/{COMMIT}/"),
+    ];
     let (name, moved) = match path.strip_prefix("/moved/") {
         Some(name) => (name, true),
-        None => match resolve.iter().find_map(|prefix| path.strip_prefix(prefix.as_str())) {
+        None => match resolve
+            .iter()
+            .find_map(|prefix| path.strip_prefix(prefix.as_str()))
+        {
             Some(name) => (name, false),
             None => return error(404, "RepoNotFound", "Repository not found"),
         },
@@ -182,12 +222,26 @@ fn route(request: &Seen, port: u16, behaviour: &mut Behaviour) -> Reply {
             header("X-Linked-Etag", format!("\"{sha}\"")),
             header("X-Linked-Size", bytes.len().to_string()),
             // Another host name, so that the token must not follow.
-            header("Location", format!("http://localhost:{port}/storage/{name}")),
+            header(
+                "Location",
+                format!(
+                    "http://localhost:{port}/storage/{}",
+                    name.replace(' ', "%20")
+                ),
+            ),
         ];
-        return (302, [vec![commit], linked.to_vec()].concat(), b"Found. Redirecting".to_vec());
+        return (
+            302,
+            [vec![commit], linked.to_vec()].concat(),
+            b"Found. Redirecting".to_vec(),
+        );
     }
     if behaviour.relative_redirect && !moved {
-        return (307, vec![header("Location", format!("/moved/{name}"))], Vec::new());
+        return (
+            307,
+            vec![header("Location", format!("/moved/{name}"))],
+            Vec::new(),
+        );
     }
     let etag = header("ETag", format!("W/\"{}\"", &sha[..40]));
     ranged(request, bytes, behaviour.ignore_range, vec![commit, etag])
@@ -198,11 +252,20 @@ fn ranged(request: &Seen, bytes: &[u8], ignore: bool, mut headers: Vec<(String, 
         .headers
         .get("range")
         .filter(|_| !ignore)
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+        .and_then(|range| {
+            range
+                .strip_prefix("bytes=")?
+                .strip_suffix('-')?
+                .parse::<usize>()
+                .ok()
+        });
     match start {
         Some(start) if start >= bytes.len() => (416, headers, Vec::new()),
         Some(start) => {
-            headers.push(header("Content-Range", format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len())));
+            headers.push(header(
+                "Content-Range",
+                format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len()),
+            ));
             (206, headers, bytes[start..].to_vec())
         }
         None => (200, headers, bytes.to_vec()),

@@ -48,7 +48,6 @@ impl Panel {
         for (y, shifted, series, label) in labels {
             let x = series.points.last().map_or(frame.right, |p| frame.px(p.x));
             let start = frame.right + 12.0;
-            let run = series.points.first().map_or("", |point| &point.run);
             // Many long leaders would cross the curves that go on; colour and hover join those.
             let leader = if long_leaders || x > frame.right - 30.0 {
                 format!(
@@ -64,7 +63,7 @@ impl Panel {
                 out,
                 "<g class=\"series {}\" data-run=\"{}\">{leader}<text class=\"label\" x=\"{start:.1}\" y=\"{:.1}\">{}</text></g>",
                 series.class,
-                escape(run),
+                escape(series.owner()),
                 shifted + 4.0,
                 escape(&text)
             );

@@ -73,6 +73,15 @@ pub(crate) struct Series {
     pub end_label: Option<String>,
 }
 
+impl Series {
+    /// The run all points belong to; empty if there are several.
+    fn owner(&self) -> &str {
+        let run = self.points.first().map_or("", |point| &point.run);
+        let same = self.points.iter().all(|point| point.run == run);
+        if same { run } else { "" }
+    }
+}
+
 /// One chart.
 #[derive(Clone, Debug)]
 pub(crate) struct Panel {
@@ -250,9 +259,7 @@ impl Panel {
     }
 
     fn draw(&self, series: &Series, frame: &Frame, id: &str, out: &mut String) {
-        let run = series.points.first().map_or("", |point| &point.run);
-        let same = series.points.iter().all(|point| point.run == run);
-        let owner = if same { run } else { "" };
+        let owner = series.owner();
         let _ = write!(
             out,
             "<g class=\"series {}\" data-run=\"{}\">",

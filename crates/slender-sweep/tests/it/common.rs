@@ -46,7 +46,7 @@ eval)
     dir=$2; name=$(basename "$dir")
     case "$name" in noeval*) echo "error: arc_easy: no such file" >&2; exit 1 ;; esac
     mkdir -p "$dir/eval"
-    printf '%s' '{"format":"slender-eval/1","model":"x","step":10,"weights_hash":"","tokenizer_hash":"","results":{"arc_easy":{"acc,none":0.3,"acc_stderr,none":0.03,"acc_norm,none":0.29,"acc_norm_stderr,none":0.03},"boolq":{"acc,none":0.6,"acc_stderr,none":0.04}},"n-samples":{"arc_easy":{"original":570,"effective":100},"boolq":{"original":300,"effective":100}},"versions":{"arc_easy":1,"boolq":1},"fixture":{"arc_easy":true,"boolq":true},"chance":{"arc_easy":0.25,"boolq":0.5}}' > "$dir/eval/final.json" ;;
+    printf '%s' '{"format":"slender-eval/1","model":"x","step":10,"weights_hash":"","tokenizer_hash":"","results":{"arc_easy":{"acc,none":0.3,"acc_stderr,none":0.03,"acc_norm,none":0.29,"acc_norm_stderr,none":0.03},"boolq":{"acc,none":0.6,"acc_stderr,none":0.04}},"n-samples":{"arc_easy":{"original":570,"effective":100,"published":2376},"boolq":{"original":300,"effective":100}},"versions":{"arc_easy":1,"boolq":1},"fixture":{"arc_easy":true,"boolq":true},"chance":{"arc_easy":0.25,"boolq":0.5}}' > "$dir/eval/final.json" ;;
 esac
 "##;
 

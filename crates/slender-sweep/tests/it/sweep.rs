@@ -133,6 +133,7 @@ fn results_hold_scores_averages_and_errors() {
     assert_eq!(run["valid_bits_per_byte"], 2.125);
     assert_eq!(run["tasks"]["arc_easy"]["acc"], 0.3);
     assert_eq!(run["tasks"]["arc_easy"]["fixture"], true);
+    assert_eq!(run["tasks"]["arc_easy"]["examples_total"], 2376);
     let close =
         |value: &serde_json::Value, wanted: f64| (value.as_f64().unwrap() - wanted).abs() < 1e-12;
     assert!(close(&run["average"]["mean"], 0.45));
@@ -162,7 +163,7 @@ fn interrupted_killed_and_locked_runs_are_taken_up_again() {
         assert_eq!(run.1, DONE, "{}", run.0);
     }
     assert!(said.contains(&"flaky-a: interrupted; resuming".to_owned()));
-    assert!(said.contains(&"flaky-a: training, resumed after step 5".to_owned()));
+    assert!(said.contains(&"flaky-a: training, resumed; it had reached step 5".to_owned()));
     assert!(said.contains(&"killed-b: killed by signal 9; resuming".to_owned()));
     assert!(
         said.iter()

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod data;
 pub mod eval;
+pub mod init;
 pub mod inspect;
 pub mod sweep;
 pub mod train;

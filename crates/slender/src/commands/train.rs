@@ -91,7 +91,9 @@ pub fn run(args: &TrainArgs) -> Result<i32, CliError> {
 
 /// Names that only other crates can check, before any work is done.
 fn check_names(config: &Config) -> Result<(), CliError> {
-    slender_eval::tasks::find_all(&config.eval.tasks)?;
+    for task in &config.eval.tasks {
+        slender_eval::tasks::find(task)?;
+    }
     if let Some(row) = &config.run.paper_row
         && slender_sweep::paper::row(row).is_none()
     {
