@@ -464,7 +464,7 @@ fn unknown_key(merged: &Merged, path: &str) -> (Problem, Option<String>) {
     // A key may also be right but in the wrong section.
     let elsewhere = schema::find_key(name);
     let nearest = nearest.map(|(_, key)| join(parent, key));
-    let hint = match (&nearest, elsewhere) {
+    let hint = match (&nearest, &elsewhere) {
         (Some(key), _) => format!("did you mean `{key}`?"),
         (None, Some(path)) => format!("`{name}` belongs to another section: `{path}`"),
         (None, None) => format!("keys here: {}", known.join(", ")),
@@ -475,5 +475,5 @@ fn unknown_key(merged: &Merged, path: &str) -> (Problem, Option<String>) {
         message: "unknown key".into(),
         hint: Some(hint),
     };
-    (problem, nearest)
+    (problem, nearest.or(elsewhere))
 }

@@ -41,9 +41,9 @@ pub struct ModelConfig {
     /// RMSNorm on queries and keys, per head, before RoPE.
     #[serde(default)]
     pub qk_norm: bool,
-    /// Whether the output projection is the transposed input embedding. Required.
+    /// Whether the output projection is the transposed input embedding: `true` or `false`. Required.
     pub tie_embeddings: bool,
-    /// Whether and how blocks are executed several times. Required.
+    /// Whether and how blocks are executed several times: `{ kind = "none" }`, or such as `{ kind = "immediate", repeats = 2 }`. Required.
     pub layer_sharing: LayerSharing,
     /// Rows of the embedding are padded to a multiple of this many. The default 1 pads nothing.
     #[serde(default = "default_one")]

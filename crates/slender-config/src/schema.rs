@@ -155,10 +155,8 @@ pub fn reference_markdown() -> String {
          tables merge key by key, inline tables, lists and other values replace as a whole. \
          `--set section.key=value` overrides on the command line.\n",
     );
-    for (name, section) in properties(&SCHEMA).into_iter().flatten() {
-        if name != "extends" {
-            section_markdown(&mut out, name, section);
-        }
+    for (name, section) in properties(&TYPES).into_iter().flatten() {
+        section_markdown(&mut out, name, section);
     }
     out
 }
@@ -172,6 +170,7 @@ fn section_markdown(out: &mut String, path: &str, section: &Value) {
         out,
         "\n## `[{path}]`\n\n{title}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
     );
+    let required = table_of(section).and_then(|table| table.get("required")?.as_array());
     let mut below = Vec::new();
     for (key, inner) in properties(section).into_iter().flatten() {
         let text = inner
@@ -179,10 +178,14 @@ fn section_markdown(out: &mut String, path: &str, section: &Value) {
             .and_then(Value::as_str)
             .unwrap_or("");
         let default = match inner.get("default") {
+            _ if required.is_some_and(|keys| keys.iter().any(|name| name == key)) => {
+                "required".into()
+            }
             Some(Value::Null) | None => String::new(),
             Some(value) => format!("`{value}`"),
         };
         let kind = type_name(inner).replace('|', "\\|");
+        let text = format!("{text}{}", values_markdown(inner));
         let text = text.replace('\n', " ").replace('|', "\\|");
         let _ = writeln!(out, "| `{key}` | {kind} | {default} | {text} |");
         let table = inner
@@ -199,16 +202,30 @@ fn section_markdown(out: &mut String, path: &str, section: &Value) {
     }
 }
 
+/// What each value of an enumeration means.
+fn values_markdown(schema: &Value) -> String {
+    let branches = schema.get("oneOf").and_then(Value::as_array);
+    let mut out = String::new();
+    for branch in branches.into_iter().flatten() {
+        let value = branch.get("const").and_then(Value::as_str);
+        let text = branch.get("description").and_then(Value::as_str);
+        if let (Some(value), Some(text)) = (value, text) {
+            let _ = write!(out, " `{value}`: {text}");
+        }
+    }
+    out
+}
+
 fn type_name(schema: &Value) -> String {
     if let Some(options) = schema.get("enum").and_then(Value::as_array) {
         return options
             .iter()
-            .map(Value::to_string)
+            .map(|value| format!("`{value}`"))
             .collect::<Vec<_>>()
-            .join(" \\| ");
+            .join(" | ");
     }
     if let Some(constant) = schema.get("const") {
-        return constant.to_string();
+        return format!("`{constant}`");
     }
     if let Some(branches) = schema
         .get("oneOf")
@@ -217,7 +234,7 @@ fn type_name(schema: &Value) -> String {
     {
         let branches = branches.as_array().into_iter().flatten();
         let names = branches.map(type_name).filter(|name| name != "null");
-        return names.collect::<Vec<_>>().join(" \\| ");
+        return names.collect::<Vec<_>>().join(" | ");
     }
     match schema.get("type") {
         Some(Value::String(name)) if name == "array" => {
@@ -242,7 +259,7 @@ fn type_name(schema: &Value) -> String {
                     schema.get("items").map_or("values".into(), type_name)
                 );
             }
-            names.join(" \\| ")
+            names.join(" | ")
         }
         _ => "value".into(),
     }

@@ -28,18 +28,32 @@ fn the_shipped_text_is_enough_for_a_4k_vocabulary() {
     eprintln!("prepared in {:?}", started.elapsed());
     let source = &prepared.manifest.sources[0];
     assert_eq!(source.train.bytes + source.valid.bytes, text.bytes);
-    assert_eq!(source.train.documents + source.valid.documents, text.documents);
+    assert_eq!(
+        source.train.documents + source.valid.documents,
+        text.documents
+    );
     let per_token = source.train.bytes as f64 / source.train.tokens as f64;
     assert!(per_token > 3.0, "{per_token} bytes per token");
     let started = std::time::Instant::now();
     assert!(!prepare(&config, &options).unwrap().fresh);
-    eprintln!("found again in {:?}, {per_token:.2} bytes per token", started.elapsed());
+    eprintln!(
+        "found again in {:?}, {per_token:.2} bytes per token",
+        started.elapsed()
+    );
     let data = Dataset::open(&prepared.dir).unwrap();
     let valid = data.valid_windows(256, 0).unwrap();
     assert_eq!(valid.total_bytes(), source.valid.bytes);
     // A default split leaves a validation set worth the name.
-    assert!(valid.total_tokens() > 10_000, "{} validation tokens", valid.total_tokens());
-    eprintln!("{} train, {} validation tokens", source.train.tokens, valid.total_tokens());
+    assert!(
+        valid.total_tokens() > 10_000,
+        "{} validation tokens",
+        valid.total_tokens()
+    );
+    eprintln!(
+        "{} train, {} validation tokens",
+        source.train.tokens,
+        valid.total_tokens()
+    );
     let order = data.train(256, 1).unwrap();
     let started = std::time::Instant::now();
     let steps = 200;

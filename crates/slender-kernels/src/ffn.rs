@@ -1,10 +1,20 @@
 //! Feed-forward activations.
 
+use crate::fused::{self, FusedOps};
+use crate::reference;
+use burn::backend::Dispatch;
 use burn::tensor::{Tensor, activation};
 
 /// `silu(gate) · up` (Shazeer, 2020), element by element over `[B, T, F]`.
 pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-    activation::silu(gate) * up
+    if fused::applies(&gate) {
+        Tensor::from_dispatch(Dispatch::slender_swiglu(
+            gate.into_dispatch(),
+            up.into_dispatch(),
+        ))
+    } else {
+        reference::swiglu(gate, up)
+    }
 }
 
 /// `max(x, 0)`.

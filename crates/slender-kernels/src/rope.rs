@@ -1,6 +1,9 @@
 //! Rotary position embedding (Su et al., 2021) in the half-split convention of Hugging Face:
 //! dimension `i` of a head pairs with dimension `i + Dh/2`, not with its neighbour.
 
+use crate::fused::{self, FusedOps};
+use crate::reference;
+use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// Cosines and sines of every position and pair, `[T, Dh/2]` each.
@@ -37,6 +40,16 @@ impl RopeTable {
         self.cos.dims()[0]
     }
 
+    /// Cosines, `[T, Dh/2]`.
+    pub fn cos(&self) -> Tensor<2> {
+        self.cos.clone()
+    }
+
+    /// Sines, `[T, Dh/2]`.
+    pub fn sin(&self) -> Tensor<2> {
+        self.sin.clone()
+    }
+
     /// The table of positions `start..start + len`.
     pub fn slice(&self, start: usize, len: usize) -> Self {
         Self {
@@ -48,15 +61,16 @@ impl RopeTable {
 
 /// Rotates every head of `x` `[B, T, H, Dh]` by the first T positions of `table`.
 pub fn rope(x: Tensor<4>, table: &RopeTable) -> Tensor<4> {
+    if fused::applies(&x) {
+        let (cos, sin) = (
+            table.cos.clone().into_dispatch(),
+            table.sin.clone().into_dispatch(),
+        );
+        return Tensor::from_dispatch(Dispatch::slender_rope(x.into_dispatch(), cos, sin));
+    }
     let [_, t, _, d] = x.dims();
-    let half = d / 2;
     let factor = |values: &Tensor<2>| -> Tensor<4> {
-        values.clone().narrow(0, 0, t).reshape([1, t, 1, half]) // [1, T, 1, Dh/2]
+        values.clone().narrow(0, 0, t).reshape([1, t, 1, d / 2]) // [1, T, 1, Dh/2]
     };
-    let (cos, sin) = (factor(&table.cos), factor(&table.sin));
-    let first = x.clone().narrow(3, 0, half); // [B, T, H, Dh/2]
-    let second = x.narrow(3, half, half); // [B, T, H, Dh/2]
-    let rotated_first = first.clone() * cos.clone() - second.clone() * sin.clone();
-    let rotated_second = second * cos + first * sin;
-    Tensor::cat(vec![rotated_first, rotated_second], 3) // [B, T, H, Dh]
+    reference::rope(x, factor(&table.cos), factor(&table.sin))
 }

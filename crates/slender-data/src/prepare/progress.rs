@@ -57,7 +57,8 @@ impl Reporter {
         if self.lines && self.last.elapsed() >= EVERY {
             self.last = Instant::now();
             let percent = (100 * read.min(self.total)).checked_div(self.total);
-            let percent = percent.map_or(String::new(), |percent| format!("{percent} % of files, "));
+            let percent =
+                percent.map_or(String::new(), |percent| format!("{percent} % of files, "));
             eprintln!(
                 "tokenizing {}: {percent}{}",
                 self.name,

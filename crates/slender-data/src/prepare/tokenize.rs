@@ -1,6 +1,6 @@
 //! Tokenizing one source: read, encode in parallel, write in order.
 //!
-//! One thread reads and decompresses documents into batches of a few megabytes; rayon's threads encode a
+//! One thread reads and decompresses documents into batches of some megabytes; rayon's threads encode a
 //! batch; the caller's thread appends the results to the shards in document order. At most four batches are
 //! in flight, so memory does not grow with the corpus. The shards' bytes depend on neither the number of
 //! threads nor on where an earlier process was killed.
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// Text in a batch: enough to keep all threads busy, little enough to hold several.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 const BATCH_DOCUMENTS: usize = 4096;
 
 /// Documents longer than this are encoded in pieces cut at line ends. Encoding needs many times the text's
@@ -53,6 +53,8 @@ struct Batch {
     /// Empty documents after the last one.
     empty: u64,
     end: Position,
+    /// Whether the source gives nothing more. A channel that closes without it means a reader that died.
+    last: bool,
 }
 
 /// Tokenizes the rest of a source after `parts` and appends the new parts. `train_cap` ends the source once
@@ -84,15 +86,17 @@ pub(super) fn tokenize(
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(2);
         let already = bytes;
-        scope.spawn(move || {
+        let reading = scope.spawn(move || {
             if let Err(error) = read_batches(job, source, start, already, read, &sender) {
                 // The receiver is gone when it has enough; then nobody asks.
                 let _ = sender.send(Err(error));
             }
         });
         let mut writer = PartWriter::new(job, index, parts.len(), start);
+        let mut ended = false;
         for batch in receiver.iter() {
             let batch: Batch = batch?;
+            ended = batch.last;
             let encoded: Vec<(bool, Vec<u32>)> = batch
                 .documents
                 .par_iter()
@@ -125,6 +129,11 @@ pub(super) fn tokenize(
             writer.part.empty_documents += batch.empty;
             writer.part.end = batch.end;
             reporter.update(train_tokens, bytes);
+        }
+        // Joining takes a decoder's panic over a damaged file, which must not look like the end of the source.
+        if reading.join().is_err() || !ended {
+            let stopped = std::io::Error::other("its reader stopped before the end");
+            return Err(DataError::io("read", Path::new(&source.name))(stopped));
         }
         parts.push(writer.finish(true)?);
         reporter.finish(train_tokens, bytes);
@@ -177,6 +186,7 @@ fn read_batches(
         documents: Vec::new(),
         empty: 0,
         end,
+        last: false,
     };
     let mut batch = fresh(start);
     let mut batch_bytes = 0;
@@ -206,6 +216,7 @@ fn read_batches(
                 continue;
             }
             if job.max_bytes > 0 && bytes + text.len() as u64 > job.max_bytes {
+                batch.last = true;
                 let _ = sender.send(Ok(batch));
                 return Ok(());
             }
@@ -231,6 +242,7 @@ fn read_batches(
             document: 0,
         };
     }
+    batch.last = true;
     let _ = sender.send(Ok(batch));
     Ok(())
 }

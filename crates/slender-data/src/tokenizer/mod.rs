@@ -119,6 +119,9 @@ impl Tokenizer {
     /// The same tokenizer with other BOS and EOS, as recorded in a manifest.
     pub(crate) fn with_special(&self, bos: Option<u32>, eos: Option<u32>) -> Self {
         let i = &self.inner;
+        if (i.bos, i.eos) == (bos, eos) {
+            return self.clone();
+        }
         let inner = Inner {
             name: i.name.clone(),
             plain: i.plain.clone(),

@@ -1,0 +1,49 @@
+//! Rotary embedding on the token-major layout, one pass, no copies of halves.
+
+use super::simd::multiversion;
+use rayon::prelude::*;
+
+/// Tokens a task takes.
+const TOKENS: usize = 64;
+
+multiversion! {
+    fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32], direction: f32) {
+        let half = cos.len();
+        for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
+            let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));
+            for i in 0..half {
+                let s = sin[i] * direction;
+                y1[i] = x1[i] * cos[i] - x2[i] * s;
+                y2[i] = x2[i] * cos[i] + x1[i] * s;
+            }
+        }
+    }
+}
+
+/// `x` `[B, T, H, Dh]` rotated by `cos`, `sin` `[T.., Dh/2]`; `direction` -1 rotates back.
+pub(crate) fn forward(
+    x: &[f32],
+    dims: [usize; 4],
+    cos: &[f32],
+    sin: &[f32],
+    direction: f32,
+) -> Vec<f32> {
+    let [_, t, h, d] = dims;
+    let (token, half) = (h * d, d / 2);
+    let mut y = vec![0.0; x.len()];
+    y.par_chunks_mut(token * TOKENS)
+        .zip(x.par_chunks(token * TOKENS))
+        .enumerate()
+        .for_each(|(block, (y, x))| {
+            for (i, (y, x)) in y
+                .chunks_exact_mut(token)
+                .zip(x.chunks_exact(token))
+                .enumerate()
+            {
+                let position = (block * TOKENS + i) % t;
+                let at = position * half..(position + 1) * half;
+                rotate(x, &cos[at.clone()], &sin[at], y, direction);
+            }
+        });
+    y
+}
