@@ -23,6 +23,7 @@ devices=("$@")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export SLENDER_CACHE=${SLENDER_CACHE:-$work/cache}
 
 # train DEVICE: one short run into $work/DEVICE; everything it says goes to $work/DEVICE.log.
 train() {

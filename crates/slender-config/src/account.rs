@@ -81,22 +81,23 @@ impl ModelShape {
         }
     }
 
-    /// Activations kept for the backward pass by the composed operations, plus the logits, in bytes.
+    /// Activations kept for the backward pass by the fused operations, and temporaries, in bytes.
     ///
-    /// Per executed layer and token: the tensors each product and norm keeps (about `8·D`, queries,
-    /// keys and values before and after RoPE, the attention output, the feed-forward's hidden
-    /// tensors) and, per head, the score rows before and after the softmax. The output keeps the
-    /// logits, their log-softmax and their gradient.
+    /// Per executed layer and token: the inputs and outputs of both norms (`4·D`), rotated queries
+    /// and keys, values and the attention output, and the feed-forward's hidden tensors. Attention
+    /// keeps no scores. The output keeps one gradient of the table and a chunk of logits. The
+    /// backward pass of one layer holds about as much again. Backends without fused operations keep
+    /// the scores and the logits as well and need more.
     fn activation_bytes(&self, seq_len: usize, micro_batch: usize) -> u64 {
         let hidden = match self.ffn {
-            FfnKind::Swiglu => 5,
-            FfnKind::Relu | FfnKind::Gelu => 3,
+            FfnKind::Swiglu => 3,
+            FfnKind::Relu | FfnKind::Gelu => 2,
         } * self.ffn_hidden;
-        let heads = 4 * self.n_heads * self.head_dim + 6 * self.n_kv_heads * self.head_dim;
-        let scores = 3 * self.n_heads * seq_len;
-        let per_layer = 8 * self.dim + heads + hidden + scores;
-        let per_token = self.n_executed_layers() * per_layer + 4 * self.dim + 3 * self.vocab_size;
-        4 * (per_token * seq_len * micro_batch) as u64
+        let heads = 2 * self.n_heads * self.head_dim + 2 * self.n_kv_heads * self.head_dim;
+        let per_layer = 4 * self.dim + heads + hidden;
+        let per_token = (self.n_executed_layers() + 1) * per_layer + 4 * self.dim;
+        let table = 2 * self.vocab_size * self.dim;
+        4 * (per_token * seq_len * micro_batch + table + (1 << 20)) as u64
     }
 }
 

@@ -331,10 +331,21 @@ fn apply_set(merged: &mut Merged, argument: &str) -> Result<(), ConfigError> {
     let value = toml::from_str::<Table>(&format!("v = {text}"))
         .ok()
         .and_then(|mut table| table.remove("v"))
+        .map(whole_number)
         .unwrap_or_else(|| Value::String(text.to_owned()));
     merged.origins.retain(|known, _| !is_below(known, path));
     merged.origins.insert(path.to_owned(), Origin::Set);
     set_in(&mut merged.table, &keys, value).map_err(error)
+}
+
+/// `train.tokens=1e9` is meant as the whole number that it is; keys of other numbers take both.
+fn whole_number(value: Value) -> Value {
+    match value {
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            Value::Integer(number as i64)
+        }
+        other => other,
+    }
 }
 
 fn set_in(table: &mut Table, keys: &[&str], value: Value) -> Result<(), String> {

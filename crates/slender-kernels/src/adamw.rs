@@ -44,12 +44,22 @@ pub fn is_host(device: &Device) -> bool {
     name.contains("Flex") || name.contains("NdArray")
 }
 
-/// Sum of squares of `tensor` in f64.
-pub fn squared_norm<const D: usize>(tensor: &Tensor<D>) -> f64 {
-    if !is_host(&tensor.device()) {
-        let sum = tensor.clone().square().sum().into_data();
-        return sum.iter::<f64>().next().unwrap_or(0.0);
+/// Sum of squares of each tensor in f64; on a device, one read for all of them.
+pub fn squared_norms(tensors: &[Tensor<1>]) -> Vec<f64> {
+    match tensors.first() {
+        None => Vec::new(),
+        Some(first) if is_host(&first.device()) => tensors.iter().map(squared_norm_host).collect(),
+        Some(_) => {
+            let sums = tensors
+                .iter()
+                .map(|tensor| tensor.clone().square().sum())
+                .collect(); // [1] each
+            Tensor::cat(sums, 0).into_data().iter::<f64>().collect()
+        }
     }
+}
+
+fn squared_norm_host(tensor: &Tensor<1>) -> f64 {
     let data = tensor.clone().into_data();
     let values = data.as_slice::<f32>().expect("gradients are f32");
     let blocks: Vec<f64> = values

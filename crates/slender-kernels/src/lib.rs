@@ -22,7 +22,7 @@ mod norm;
 pub mod reference;
 mod rope;
 
-pub use adamw::{AdamW, Moments, adamw_update, is_host, squared_norm};
+pub use adamw::{AdamW, Moments, adamw_update, is_host, squared_norms};
 pub use attention::{AttentionMask, attention, forbidden_causal, forbidden_documents};
 pub use device::{DeviceError, open_device};
 pub use embedding::embedding;

@@ -6,6 +6,7 @@
 //! taken in fixed order. A run that is killed and resumed therefore ends in the same bytes as one
 //! that was not.
 
+mod bench;
 mod checkpoint;
 mod error;
 mod estimate;
@@ -19,6 +20,7 @@ mod tensorboard;
 mod train_loop;
 mod validate;
 
+pub use bench::{Speed, Spread, bench};
 pub use checkpoint::{Checkpoint, CheckpointState, checkpoint_steps, newest_checkpoint};
 pub use error::{TrainError, exit};
 pub use estimate::{Estimate, matmul_peak};

@@ -6,7 +6,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients as Graph, Tensor, TensorData};
 use slender_config::TrainConfig;
-use slender_kernels::{AdamW, Moments, adamw_update, squared_norm};
+use slender_kernels::{AdamW, Moments, adamw_update, squared_norms};
 use slender_model::{NamedTensor, Transformer};
 
 /// Gradients of every weight in module order, flattened.
@@ -51,7 +51,7 @@ impl Gradients {
 
     /// Global L2 norm over all weights, and the index of the first gradient that is not finite.
     pub fn norm(&self) -> (f64, Option<usize>) {
-        let squares: Vec<f64> = self.values.iter().map(squared_norm).collect();
+        let squares = squared_norms(&self.values);
         let offender = squares.iter().position(|square| !square.is_finite());
         (squares.iter().sum::<f64>().sqrt(), offender)
     }

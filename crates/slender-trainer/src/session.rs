@@ -151,7 +151,7 @@ fn run(
         .then(|| dataset.valid_windows(train.seq_len(), config.eval.loss_tokens))
         .transpose()?;
     let tokenizer = Tokenizer::from_file(&prepared.dir.join(slender_data::TOKENIZER_FILE))?;
-    let manifest = manifest_hash(&prepared.dir)?;
+    let manifest = prepared.manifest.hash();
     if let Some(then) = recorded_manifest(dir)
         && then != manifest
     {
@@ -231,13 +231,6 @@ fn shape_for(config: &Config, vocab: usize) -> Result<ModelShape, TrainError> {
         });
         TrainError::Config(slender_config::ConfigError::Invalid(problems.collect()))
     })
-}
-
-/// BLAKE3 of the manifest of prepared data.
-fn manifest_hash(folder: &std::path::Path) -> Result<String, TrainError> {
-    let file = folder.join(slender_data::MANIFEST_FILE);
-    let bytes = std::fs::read(&file).map_err(|source| TrainError::Io { file, source })?;
-    Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
 fn initial_status(config: &Config) -> Status {

@@ -34,6 +34,9 @@ pub enum Command {
     Init(InitArgs),
     /// Count parameters, FLOPs, cache and memory of configurations, without training.
     Inspect(InspectArgs),
+    /// Measure how fast a configuration trains or scores on this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Show, check and describe configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -174,6 +177,41 @@ pub struct SweepArgs {
     /// Try failed runs again.
     #[arg(long)]
     pub retry_failed: bool,
+}
+
+/// `slender bench`.
+#[derive(Subcommand, Debug)]
+pub enum BenchCommand {
+    /// Forward, backward and optimizer on one micro-batch of synthetic tokens.
+    Train(BenchArgs),
+    /// Forward pass with the loss, without gradients.
+    Score(BenchArgs),
+    /// The f32 matrix product that utilisation is measured against.
+    Matmul {
+        /// The device.
+        #[command(flatten)]
+        device: DeviceArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `slender bench train` and `score`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// The configuration; data.tokenizer.vocab_size must be given.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Counted repetitions.
+    #[arg(long, default_value_t = 10)]
+    pub repetitions: usize,
+    /// The device.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `slender inspect`.

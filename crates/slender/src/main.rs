@@ -20,6 +20,7 @@ fn main() {
         Command::Sweep(command) => commands::sweep::run(&command),
         Command::Init(args) => commands::init::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Bench(command) => commands::bench::run(&command),
         Command::Config(command) => commands::config::run(&command),
         Command::Data(command) => commands::data::run(&command),
     };

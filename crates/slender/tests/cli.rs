@@ -454,6 +454,28 @@ fn overrides_are_checked_like_files() {
 }
 
 #[test]
+fn overrides_take_whole_numbers_in_any_notation() {
+    let folder = Folder::new();
+    folder.write("c.toml", GOOD);
+    let shown = folder.stdout(&[
+        "config",
+        "show",
+        "c.toml",
+        "--set",
+        "train.steps=0",
+        "--set",
+        "train.tokens=1e9",
+        "--set",
+        "train.lr=1e0",
+    ]);
+    assert!(shown.contains("\ntokens = 1000000000\n"), "{shown}");
+    assert!(
+        shown.contains("\nlr = 1.0\n") && !shown.contains("\nsteps = "),
+        "{shown}"
+    );
+}
+
+#[test]
 fn devices_are_known_and_built() {
     insta::assert_snapshot!(broken_set("run.device=gpu"), @"
     error: --set: `run.device`: unknown device `gpu`
