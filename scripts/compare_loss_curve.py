@@ -40,6 +40,8 @@ SLENDER = os.environ.get("SLENDER", ROOT / "target/release/slender")
 CONFIG = ROOT / "scripts/loss-curve.toml"
 REPORT = ROOT / "docs/loss-curve-vs-pytorch.md"
 BOUND = 1e-3
+UPDATE_BOUND = 1e-4
+# More threads gain nothing at this size, and collapse when other programs want the cores.
 THREADS = 1
 TIMES = {1: "once", 2: "twice"}
 
@@ -136,7 +138,8 @@ def update(config, shape, weights, optimizer, batch, step):
 
 
 def parameters(arrays, dtype):
-    return {name: w.to(dtype).requires_grad_() for name, w in arrays.items()}
+    """Copies of `arrays` to be trained."""
+    return {name: w.to(dtype, copy=True).requires_grad_() for name, w in arrays.items()}
 
 
 def train_pytorch(config, shape, arrays, batches, dtype):
@@ -183,7 +186,9 @@ def compare(title, sets, folder):
     theirs, theirs_at = difference(2, 3)
     norms = max(row[4] for row in rows)
     changed = sum(abs(a[2] - b[2]) for a, b in zip(rows, rows[1:])) / (steps - 1)
-    print(f"{title}: |slender - PyTorch| <= {worst:.1e} (step {at}), PyTorch f32 - f64 {theirs:.1e}")
+    print(
+        f"{title}: |slender - PyTorch| <= {worst:.1e} (step {at}), PyTorch f32 - f64 {theirs:.1e}"
+    )
 
     count = sum(w.numel() for w in initial.values())
     documents = sum(max(row) for batch in batches for row in batch["segments"])

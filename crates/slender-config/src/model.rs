@@ -20,7 +20,7 @@ pub struct ModelConfig {
     /// Width of one head. Default: `dim / n_heads`. Must be even, because RoPE rotates pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
-    /// Feed-forward kind. `swiglu` has three matrices; `relu` and `gelu` have two.
+    /// Feed-forward kind.
     #[serde(default)]
     pub ffn: FfnKind,
     /// Hidden width of the feed-forward. Default, the paper's rule: `256*ceil(floor(8*dim/3)/256)` for SwiGLU, `4*dim` otherwise.

@@ -185,7 +185,7 @@ fn section_markdown(out: &mut String, path: &str, section: &Value) {
             Some(value) => format!("`{value}`"),
         };
         let kind = type_name(inner).replace('|', "\\|");
-        let text = format!("{text}{}", values_markdown(inner));
+        let text = format!("{text}{}", values_markdown(inner, text));
         let text = text.replace('\n', " ").replace('|', "\\|");
         let _ = writeln!(out, "| `{key}` | {kind} | {default} | {text} |");
         let table = inner
@@ -202,14 +202,16 @@ fn section_markdown(out: &mut String, path: &str, section: &Value) {
     }
 }
 
-/// What each value of an enumeration means.
-fn values_markdown(schema: &Value) -> String {
+/// What each value of an enumeration means, where `said` does not say it.
+fn values_markdown(schema: &Value, said: &str) -> String {
     let branches = schema.get("oneOf").and_then(Value::as_array);
     let mut out = String::new();
     for branch in branches.into_iter().flatten() {
         let value = branch.get("const").and_then(Value::as_str);
         let text = branch.get("description").and_then(Value::as_str);
-        if let (Some(value), Some(text)) = (value, text) {
+        if let (Some(value), Some(text)) = (value, text)
+            && !said.contains(&format!("`{value}`"))
+        {
             let _ = write!(out, " `{value}`: {text}");
         }
     }
