@@ -22,6 +22,10 @@ eval *args:
 inspect *args:
     cargo slender inspect "$@"
 
+# Measure the speed of a configuration: just bench train configs/smoke-4x64.toml
+bench *args:
+    cargo slender bench "$@"
+
 # Run all tests, in the profile that the program is built in.
 test *args:
     cargo test --workspace --release "$@"

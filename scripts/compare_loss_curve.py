@@ -298,7 +298,8 @@ def main():
 
 Written by `scripts/compare_loss_curve.py`, which says in its head what is shared by the two sides
 (initial weights and batches, both printed by slender) and what is written twice (everything else).
-It fails when a loss differs by more than {BOUND} at any step.
+It fails when a loss differs by more than {BOUND} at any step, or an update by more than
+{UPDATE_BOUND:.0e} of its length.
 
     cargo build --release --package slender
     .venv/bin/python scripts/compare_loss_curve.py

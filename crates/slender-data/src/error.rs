@@ -28,13 +28,13 @@ pub enum DataError {
         message: String,
     },
     /// A path of a `files` source does not exist.
-    #[error("no such file or folder: {}\nhint: paths are relative to the config file that names them", path.display())]
+    #[error("no such file or folder: {}\n  hint: paths are relative to the config file that names them", path.display())]
     PathMissing {
         /// The path as it was resolved.
         path: PathBuf,
     },
     /// A named file has an extension that is not read.
-    #[error("cannot tell the format of {} by its name\nhint: .txt, .jsonl and .parquet are read, each also with .gz or .zst", path.display())]
+    #[error("cannot tell the format of {} by its name\n  hint: .txt, .jsonl and .parquet are read, each also with .gz or .zst", path.display())]
     UnknownExtension {
         /// The file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The text column is not in a `.jsonl` row or `.parquet` file.
-    #[error("{place}: no column {column:?}; there is {available}\nhint: set text_column")]
+    #[error("{place}: no column {column:?}; there is {available}\n  hint: set text_column")]
     MissingColumn {
         /// File, with line number for `.jsonl`.
         place: String,
@@ -56,7 +56,7 @@ pub enum DataError {
         available: String,
     },
     /// The text column does not hold strings.
-    #[error("{place}: column {column:?} holds {found}, not text\nhint: set text_column")]
+    #[error("{place}: column {column:?} holds {found}, not text\n  hint: set text_column")]
     ColumnType {
         /// File, with line number for `.jsonl`.
         place: String,
@@ -112,7 +112,7 @@ pub enum DataError {
     },
     /// The tokenizer's vocabulary is not the expected one.
     #[error(
-        "tokenizer {name} has {found} tokens, data.tokenizer.vocab_size says {expected}\nhint: set vocab_size = {found}"
+        "tokenizer {name} has {found} tokens, data.tokenizer.vocab_size says {expected}\n  hint: set vocab_size = {found}"
     )]
     VocabSize {
         /// File or repository.
@@ -124,7 +124,7 @@ pub enum DataError {
     },
     /// Byte-level BPE ran out of pairs before the wanted vocabulary was full.
     #[error(
-        "{bytes} bytes of text give {reached} tokens, not the wanted vocabulary of {wanted}\nhint: lower data.tokenizer.vocab_size, or add text"
+        "{bytes} bytes of text give {reached} tokens, not the wanted vocabulary of {wanted}\n  hint: lower data.tokenizer.vocab_size, or add text"
     )]
     CorpusTooSmall {
         /// Bytes of training text.
@@ -143,7 +143,7 @@ pub enum DataError {
         reason: String,
     },
     /// A file was written by another version of slender.
-    #[error("{} is {found:?}, this version reads {expected:?}\nhint: prepare the data again with this version, or use the version that wrote it", path.display())]
+    #[error("{} is {found:?}, this version reads {expected:?}\n  hint: prepare the data again with this version, or use the version that wrote it", path.display())]
     Version {
         /// The file.
         path: PathBuf,
@@ -153,7 +153,7 @@ pub enum DataError {
         expected: String,
     },
     /// A prepared file is damaged.
-    #[error("{} is damaged: {reason}\nhint: delete it and run `slender data prepare` again", path.display())]
+    #[error("{} is damaged: {reason}\n  hint: delete it and run `slender data prepare` again", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -161,14 +161,14 @@ pub enum DataError {
         reason: String,
     },
     /// There is no prepared data in a folder.
-    #[error("{} holds no prepared data (no manifest.json)\nhint: run `slender data prepare` first", path.display())]
+    #[error("{} holds no prepared data (no manifest.json)\n  hint: run `slender data prepare` first", path.display())]
     NotPrepared {
         /// The folder.
         path: PathBuf,
     },
     /// Fewer tokens than one training sequence.
     #[error(
-        "{what} has {have} tokens, one sequence needs {need} (sequence length + 1)\nhint: {hint}"
+        "{what} has {have} tokens, one sequence needs {need} (sequence length + 1)\n  hint: {hint}"
     )]
     TooFewTokens {
         /// Source, or "the validation set".
@@ -213,5 +213,25 @@ impl DataError {
             path: path.to_path_buf(),
             reason: reason.into(),
         }
+    }
+}
+
+impl DataError {
+    /// Whether the cause is something the user wrote (a path, a column, a size), not the machine,
+    /// the network or a damaged file.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            DataError::Config { .. }
+                | DataError::PathMissing { .. }
+                | DataError::UnknownExtension { .. }
+                | DataError::NoFiles { .. }
+                | DataError::MissingColumn { .. }
+                | DataError::ColumnType { .. }
+                | DataError::UnknownBuiltin { .. }
+                | DataError::VocabSize { .. }
+                | DataError::CorpusTooSmall { .. }
+                | DataError::TooFewTokens { .. }
+        )
     }
 }

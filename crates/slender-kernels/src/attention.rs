@@ -26,7 +26,7 @@ impl AttentionMask {
     /// Query `i` of T sees keys `0..=i + S - T`: the last T of S positions.
     pub fn causal(t: usize, s: usize, device: &Device) -> Self {
         let device = device.clone().without_autodiff();
-        let kind = if fused::is_flex(&device) {
+        let kind = if fused::on_device(&device) {
             Kind::Starts(Tensor::zeros([1, t], &device))
         } else {
             Kind::Forbidden(forbidden_causal(t, s, &device))
@@ -39,7 +39,7 @@ impl AttentionMask {
     pub fn documents(segments: Tensor<2, Int>) -> Self {
         let [b, t] = segments.dims();
         let device = segments.device().without_autodiff();
-        let kind = if fused::is_flex(&device) {
+        let kind = if fused::on_device(&device) {
             let ids: Vec<i32> = segments.into_data().iter::<i32>().collect();
             let starts: Vec<i32> = ids.chunks(t.max(1)).flat_map(document_starts).collect();
             Kind::Starts(Tensor::from_data(TensorData::new(starts, [b, t]), &device))

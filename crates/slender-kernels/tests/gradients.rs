@@ -5,7 +5,8 @@
 //! compared with central differences of it. Differences in f64 with a step of 1e-5 are good to about
 //! 1e-9, so the bound of 1e-5 of the largest value is spent on the kernel's own f32 rounding.
 //! Differences in f32 would need a bound of 1e-2 and miss most mistakes; the last test shows that
-//! this bound finds the likely ones.
+//! this bound finds the likely ones. Shapes include ones beyond a tile of the fused kernels; with
+//! `SLENDER_FUSED=0` the same tests check the plain compositions (below 5e-7 in both).
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use slender_kernels::{self as ops, AttentionMask, RopeTable};
@@ -257,7 +258,7 @@ fn cross_entropy_kernel([n, v, d]: [usize; 3], targets: &[i32], inputs: &[Tensor
 
 #[test]
 fn rms_norm() {
-    for (rows, d, eps) in [(6, 19, 1e-5), (2, 64, 1e-2), (5, 1, 1e-1)] {
+    for (rows, d, eps) in [(6, 19, 1e-5), (2, 64, 1e-2), (5, 1, 1e-1), (70, 3, 1e-5)] {
         let kernel = |inputs: &[Tensor<1>]| {
             let x = inputs[0].clone().reshape([1, rows, d]);
             ops::rms_norm(x, inputs[1].clone(), eps).reshape([rows * d])
@@ -296,6 +297,7 @@ fn rope() {
         ([2, 5, 3, 6], 0, 10_000.0),
         ([1, 9, 1, 16], 40, 500_000.0),
         ([3, 1, 2, 2], 7, 10_000.0),
+        ([2, 33, 1, 4], 0, 10_000.0),
     ] {
         let kernel = |inputs: &[Tensor<1>]| rope_kernel([b, t, h, d], start, theta, &inputs[0]);
         let reference = rope_reference([t, h, d], start, theta, Pairs::Half);
@@ -320,15 +322,17 @@ fn same_document(row: usize, query: usize, key: usize) -> bool {
 }
 
 #[test]
-fn attention() {
+fn causal_attention() {
     let device = Device::flex().autodiff();
-    // Grouped, multi-head, multi-query; then fewer queries than keys, as with a cache.
+    // Grouped, multi-head, multi-query; then fewer queries than keys, as with a cache; then tiles.
     for (t, s, h, kv) in [
         (7, 7, 6, 2),
         (5, 5, 4, 4),
         (9, 9, 4, 1),
         (3, 8, 4, 2),
         (1, 8, 4, 2),
+        (67, 67, 2, 1),
+        (65, 70, 2, 2),
     ] {
         let (b, d) = (2, 4);
         let heads = Heads { b, t, s, h, kv, d };
@@ -339,12 +343,42 @@ fn attention() {
         let name = format!("attention {t}x{s}, {h}/{kv}");
         check(&name, compare(&heads.sizes(), kernel, reference));
     }
+}
+
+#[test]
+fn attention_within_documents() {
+    let device = Device::flex().autodiff();
     let mask = AttentionMask::documents(ints(&SEGMENTS, [2, 7], &device));
     let kernel = |inputs: &[Tensor<1>]| GROUPED.kernel(&mask, inputs);
     let reference = GROUPED.reference(same_document, |head| head / 3, 0.5);
     check(
         "attention, documents",
         compare(&GROUPED.sizes(), kernel, reference),
+    );
+
+    // Documents that begin before, at and after the edge of a tile, and one of a single token.
+    let (b, t) = (2, 67);
+    let row = |starts: [usize; 3]| (0..t).map(move |i| starts.iter().filter(|&&s| i >= s).count());
+    let segments: Vec<i32> = row([1, 30, 66])
+        .chain(row([40, 64, 65]))
+        .map(|n| n as i32)
+        .collect();
+    let (h, kv, d) = (2, 1, 4);
+    let heads = Heads {
+        b,
+        t,
+        s: t,
+        h,
+        kv,
+        d,
+    };
+    let mask = AttentionMask::documents(ints(&segments, [b, t], &device));
+    let kernel = |inputs: &[Tensor<1>]| heads.kernel(&mask, inputs);
+    let sees = |b, i, j| j <= i && segments[b * t + i] == segments[b * t + j];
+    let reference = heads.reference(sees, |_| 0, 0.5);
+    check(
+        "attention, 67 in documents",
+        compare(&heads.sizes(), kernel, reference),
     );
 }
 

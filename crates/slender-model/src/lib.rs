@@ -18,5 +18,5 @@ pub use dropout::Dropout;
 pub use hf_config::{HfConfig, SharingRecord};
 pub use init::initial_values;
 pub use loaded::{LoadedModel, resolve_model_dir, weights_hash};
-pub use transformer::{Decoder, Embedding, Transformer};
+pub use transformer::{Decoder, Embedding, Transformer, Values};
 pub use weights::{ModelError, NamedTensor, read_weights, weight_names, write_tensors};

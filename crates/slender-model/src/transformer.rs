@@ -8,6 +8,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use slender_config::{FfnKind, ModelShape};
 use slender_kernels::{self as ops, AttentionMask, RopeTable};
 
+/// Supplies the row-major values of a weight by its name and dimensions.
+pub type Values<'a, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> + 'a;
+
 /// Token embedding; weight `[V, D]`.
 #[derive(Module, Debug)]
 pub struct Embedding {
@@ -66,7 +69,7 @@ impl Transformer {
     pub fn build<E>(
         shape: &ModelShape,
         device: &Device,
-        values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+        values: &mut Values<'_, E>,
     ) -> Result<Self, E> {
         let mut build = Builder { device, values };
         let (d, f, dh) = (shape.dim, shape.ffn_hidden, shape.head_dim);
@@ -189,7 +192,7 @@ impl Transformer {
 
 struct Builder<'a, E> {
     device: &'a Device,
-    values: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    values: &'a mut Values<'a, E>,
 }
 
 impl<E> Builder<'_, E> {

@@ -139,10 +139,9 @@ impl Transformer {
         })?;
         // A tied checkpoint may repeat the embedding as an output projection, and old Llama files
         // store the rotary frequencies; anything else unknown means another architecture.
-        let mut unknown = tensors.keys().filter(|name| {
-            !name.ends_with("rotary_emb.inv_freq")
-                && !(shape.tie_embeddings && *name == "lm_head.weight")
-        });
+        let repeated = |name: &str| shape.tie_embeddings && name == "lm_head.weight";
+        let known = |name: &str| name.ends_with("rotary_emb.inv_freq") || repeated(name);
+        let mut unknown = tensors.keys().filter(|name| !known(name));
         match unknown.next() {
             Some(name) => Err(bad(format!(
                 "weight `{name}` belongs to no part of a model of this config"

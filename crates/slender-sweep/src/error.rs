@@ -40,6 +40,17 @@ pub enum PlanProblem {
         /// The most similar row there is.
         nearest: String,
     },
+    /// The run directory holds a run of another configuration.
+    #[error(
+        "{dir} holds a run with another configuration; differing keys: {keys}\n  hint: choose another --dir, or go back to the configuration in its config.toml",
+        dir = dir.display(), keys = keys.join(", ")
+    )]
+    OtherConfig {
+        /// The run directory.
+        dir: PathBuf,
+        /// Keys whose values differ.
+        keys: Vec<String>,
+    },
 }
 
 /// Errors of planning, running and reporting a sweep.

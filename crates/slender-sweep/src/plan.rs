@@ -126,9 +126,18 @@ fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProbl
     }
     let name = config.name().to_owned();
     let relative_dir = Path::new("runs").join(&name);
+    let dir = options.dir.join(&relative_dir);
+    // A run with checkpoints stays what it is: its results are not to be mixed with another's.
+    let begun = std::fs::read_dir(dir.join("checkpoints")).is_ok_and(|entries| entries.count() > 0);
+    if begun && let Ok(stored) = Config::load(&dir.join("config.toml"), &[]) {
+        let keys = config.differing_keys(&stored);
+        if !keys.is_empty() {
+            return Err(PlanProblem::OtherConfig { dir, keys });
+        }
+    }
     Ok(PlannedRun {
         facts: RunFacts::of(&config),
-        dir: options.dir.join(&relative_dir),
+        dir,
         relative_dir,
         config_path: path.to_owned(),
         config,

@@ -240,7 +240,12 @@ impl Sweep<'_> {
                     });
                 }
             })?;
-            let last_line = log_tail.last().map(|line| line.trim().to_owned());
+            // What was wrong, rather than the hint that follows it.
+            let error = log_tail
+                .iter()
+                .rev()
+                .find(|line| line.starts_with("error: "));
+            let last_line = error.or(log_tail.last()).map(|line| line.trim().to_owned());
             let fail = move |code, message| {
                 Ok(Stopped::Failed(Failure {
                     stage,

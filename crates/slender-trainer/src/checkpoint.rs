@@ -27,7 +27,7 @@ const TOKENIZER: &str = "tokenizer.json";
 /// Everything a run needs to continue, beside weights and moments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointState {
-    /// [`CHECKPOINT_FORMAT`].
+    /// `slender-checkpoint/1`.
     pub format: String,
     /// Optimizer steps done.
     pub step: u64,

@@ -110,6 +110,7 @@ impl TrainError {
             | TrainError::Config(_)
             | TrainError::Device(_)
             | TrainError::DataChanged { .. } => exit::USAGE,
+            TrainError::Data(error) if error.is_usage() => exit::USAGE,
             _ => exit::FAILED,
         }
     }

@@ -11,21 +11,29 @@ use slender_model::{Dropout, Transformer};
 use std::time::Instant;
 
 /// Measured f32 matrix-product speed of `device` in FLOP/s: the best of several products.
+///
+/// The products grow until one takes long enough to be timed, so that a slow device is not kept
+/// busy and a fast one is not underestimated.
 pub fn matmul_peak(device: &Device) -> f64 {
     let device = device.clone().without_autodiff();
-    let size = if is_host(&device) { 1024 } else { 4096 };
-    let random = || Tensor::<2>::random([size, size], Distribution::Uniform(-1.0, 1.0), &device);
-    let (a, b) = (random(), random());
-    let flops = 2.0 * (size as f64).powi(3);
-    let mut best = 0.0_f64;
-    for _ in 0..5 {
-        let start = Instant::now();
-        let product = a.clone().matmul(b.clone());
-        // Reading one element waits for the product.
-        let _ = product.narrow(0, 0, 1).narrow(1, 0, 1).into_data();
-        best = best.max(flops / start.elapsed().as_secs_f64());
+    let time = |size: usize, repetitions: usize| {
+        let random =
+            || Tensor::<2>::random([size, size], Distribution::Uniform(-1.0, 1.0), &device);
+        let (a, b) = (random(), random());
+        let run = |_| {
+            let start = Instant::now();
+            let product = a.clone().matmul(b.clone());
+            // Reading one element waits for the product.
+            let _ = product.narrow(0, 0, 1).narrow(1, 0, 1).into_data();
+            start.elapsed().as_secs_f64()
+        };
+        (0..repetitions).map(run).fold(f64::INFINITY, f64::min)
+    };
+    let mut size = if is_host(&device) { 1024 } else { 256 };
+    while !is_host(&device) && size < 4096 && time(size, 2) < 5e-3 {
+        size *= 2;
     }
-    best
+    2.0 * (size as f64).powi(3) / time(size, 5)
 }
 
 /// Expected speed and length of a run.

@@ -74,7 +74,13 @@ impl MetricsWriter {
     ) -> Result<(), TrainError> {
         let mut line = head(kind, step, tokens);
         for (name, value) in values {
-            line.insert((*name).to_owned(), json!(value));
+            let count = name.ends_with("_tokens");
+            let value = if count {
+                json!(*value as u64)
+            } else {
+                json!(value)
+            };
+            line.insert((*name).to_owned(), value);
         }
         self.line(&line)?;
         let scalars: Vec<(String, f64)> = values

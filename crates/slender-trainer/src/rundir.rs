@@ -130,7 +130,7 @@ pub enum RunState {
 /// `status.json`: where a run stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// [`STATUS_FORMAT`].
+    /// `slender-status/1`.
     pub format: String,
     /// What the run is doing.
     pub state: RunState,
@@ -230,13 +230,6 @@ pub(crate) fn write_run(
         accounting: facts.accounting,
     };
     write_json(&dir.run(), &file)
-}
-
-/// The data manifest hash a run was started with.
-pub(crate) fn recorded_manifest(dir: &RunDir) -> Option<String> {
-    let text = std::fs::read_to_string(dir.run()).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(json.get("data_manifest")?.as_str()?.to_owned())
 }
 
 fn host() -> Host {

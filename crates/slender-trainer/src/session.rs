@@ -1,15 +1,15 @@
 //! One `slender train`: find out where the run stands, get everything ready, train, and leave the
 //! directory in a state that says what happened.
 
-use crate::checkpoint::{CHECKPOINT_FORMAT, CheckpointState, newest_checkpoint};
+use crate::checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_steps, newest_checkpoint};
 use crate::error::TrainError;
 use crate::estimate::{Estimate, matmul_peak};
 use crate::metrics::{MetricsWriter, TaskMetric};
 use crate::optimizer::Optimizer;
 use crate::progress::{Progress, Verbosity};
 use crate::rundir::{
-    Provenance, RunDir, RunFacts, RunState, STATUS_FORMAT, Status, recorded_manifest, unix_time,
-    write_atomic, write_run,
+    Provenance, RunDir, RunFacts, RunState, STATUS_FORMAT, Status, unix_time, write_atomic,
+    write_run,
 };
 use crate::signals::StopFlag;
 use crate::train_loop::{End, TrainLoop};
@@ -102,7 +102,9 @@ pub fn train(
 /// A directory that already has a configuration takes only that one.
 fn check_same_config(config: &Config, dir: &RunDir) -> Result<(), TrainError> {
     let path = dir.config();
-    if !path.exists() {
+    // Until there is a checkpoint nothing is lost by another configuration: a first start that
+    // failed over a mistake in it must not stand in the way of the correction.
+    if !path.exists() || checkpoint_steps(dir).is_empty() {
         return Ok(());
     }
     let stored = Config::load(&path, &[])?;
@@ -137,6 +139,18 @@ fn run(
         .expect("a loaded configuration names a device");
     let device = slender_kernels::open_device(&spec)?.autodiff();
 
+    let checkpoint = newest_checkpoint(dir, &mut |text| progress.say(&format!("warning: {text}")))?;
+    let done = checkpoint
+        .as_ref()
+        .map_or(0, |checkpoint| checkpoint.state.step);
+    let peak = matmul_peak(&device);
+    let fresh = |shape: &ModelShape| Transformer::new(shape, config.run.seed, &device);
+    // Before the data, which may take hours to fetch, so that a user knows what is being begun.
+    let early = config.shape().map(|shape| fresh(&shape));
+    if let Some(model) = &early {
+        announce(config, model, done, peak, &device, &progress);
+    }
+
     let mut prepare = PrepareOptions::from_env();
     prepare.progress = options.verbosity != Verbosity::Quiet;
     let prepared = slender_data::prepare(&config.data, &prepare)?;
@@ -152,9 +166,10 @@ fn run(
         .transpose()?;
     let tokenizer = Tokenizer::from_file(&prepared.dir.join(slender_data::TOKENIZER_FILE))?;
     let manifest = prepared.manifest.hash();
-    if let Some(then) = recorded_manifest(dir)
-        && then != manifest
+    if let Some(checkpoint) = &checkpoint
+        && checkpoint.state.data_manifest != manifest
     {
+        let then = checkpoint.state.data_manifest.clone();
         return Err(TrainError::DataChanged {
             then,
             now: manifest,
@@ -164,18 +179,24 @@ fn run(
     let accounting = shape.accounting(train.seq_len(), train.micro_batch_size());
     tokenizer.save(&dir.tokenizer())?;
 
-    let checkpoint = newest_checkpoint(dir, &mut |text| progress.say(&format!("warning: {text}")))?;
+    let announced = early.is_some();
     let (model, optimizer, state) = match &checkpoint {
         Some(checkpoint) => {
+            drop(early);
             let (model, optimizer) = checkpoint.load(&shape, &device)?;
             (model, optimizer, checkpoint.state.clone())
         }
         None => {
-            let model = Transformer::new(&shape, config.run.seed, &device);
+            let model = early
+                .filter(|model| *model.shape() == shape)
+                .unwrap_or_else(|| fresh(&shape));
             let optimizer = Optimizer::new(&model, &device);
             (model, optimizer, initial_state(config, &manifest))
         }
     };
+    if !announced {
+        announce(config, &model, done, peak, &device, &progress);
+    }
     if checkpoint.is_none() {
         let facts = RunFacts {
             provenance: &options.provenance,
@@ -187,9 +208,6 @@ fn run(
         };
         write_run(dir, config, &facts)?;
     }
-
-    let peak = matmul_peak(&device);
-    announce(config, &shape, &state, &model, peak, &device, &progress);
     warn_about_memory(accounting.train_memory_bytes, &spec, &progress);
 
     let metrics = MetricsWriter::open(dir, state.step)?;
@@ -209,7 +227,6 @@ fn run(
         metrics,
         progress,
         tasks: hooks.tasks,
-        last_valid_step: None,
     }
     .run()?;
     Ok(match end {
@@ -275,16 +292,15 @@ fn initial_state(config: &Config, manifest: &str) -> CheckpointState {
 /// Says what is about to happen and how long it will take.
 fn announce(
     config: &Config,
-    shape: &ModelShape,
-    state: &CheckpointState,
     model: &Transformer,
+    done: u64,
     peak: f64,
     device: &Device,
     progress: &Progress,
 ) {
-    let train = &config.train;
+    let (train, shape) = (&config.train, model.shape());
     let accounting = shape.accounting(train.seq_len(), train.micro_batch_size());
-    let left = (train.total_steps() - state.step) * train.tokens_per_step();
+    let left = train.total_steps().saturating_sub(done) * train.tokens_per_step();
     let estimate = Estimate::measure(model, &accounting, left, device);
     progress.say(&format!(
         "{}: {} parameters ({}), {} tokens in {} steps on {} ({} threads)",
@@ -296,10 +312,9 @@ fn announce(
         config.run.device,
         rayon::current_num_threads(),
     ));
-    if state.step > 0 {
+    if done > 0 {
         progress.say(&format!(
-            "resuming after step {} of {}",
-            state.step,
+            "resuming after step {done} of {}",
             train.total_steps()
         ));
     }

@@ -50,7 +50,6 @@ pub(crate) struct TrainLoop<'a> {
     pub metrics: MetricsWriter,
     pub progress: Progress,
     pub tasks: Option<TaskHook<'a>>,
-    pub last_valid_step: Option<u64>,
 }
 
 /// Loss and gradient norm of one step, or `None` when a stop was asked for in its middle.
@@ -224,15 +223,15 @@ impl TrainLoop<'_> {
                 .write("train", step, self.state.tokens, &values)?;
             (clock.training, clock.tokens) = (Duration::ZERO, 0);
         }
-        if due(eval.loss_every) || last {
-            self.validate()?;
-        }
+        let best = (due(eval.loss_every) || last) && self.validate()?;
         if due(eval.tasks_every) && !last {
             self.run_tasks()?;
         }
         let minutes = run.checkpoint_minutes;
         let by_time = minutes > 0.0 && clock.checkpoint.elapsed().as_secs_f64() > 60.0 * minutes;
-        if due(run.checkpoint_every) || by_time || last {
+        // After the tasks, so that a resume from this step misses none of its scores.
+        let keep = best && run.keep_best;
+        if due(run.checkpoint_every) || by_time || keep || last {
             self.checkpoint()?;
             clock.checkpoint = Instant::now();
         }
@@ -243,14 +242,11 @@ impl TrainLoop<'_> {
         Ok(())
     }
 
-    fn validate(&mut self) -> Result<(), TrainError> {
+    /// Measures the validation loss; true when it is the lowest so far.
+    fn validate(&mut self) -> Result<bool, TrainError> {
         let step = self.state.step;
-        if self.last_valid_step == Some(step) {
-            return Ok(());
-        }
-        self.last_valid_step = Some(step);
         let Some(windows) = self.windows else {
-            return Ok(());
+            return Ok(false);
         };
         let model = self.model.as_ref().expect("present between steps").valid();
         let (mask, rows) = (
@@ -271,13 +267,11 @@ impl TrainLoop<'_> {
             "step {step}: validation loss {:.4}, {:.4} bits per byte",
             valid.loss, valid.bits_per_byte
         ));
-        if self.state.best.is_none_or(|(loss, _)| valid.loss < loss) {
+        let best = self.state.best.is_none_or(|(loss, _)| valid.loss < loss);
+        if best {
             self.state.best = Some((valid.loss, step));
-            if self.config.run.keep_best {
-                self.checkpoint()?;
-            }
         }
-        Ok(())
+        Ok(best)
     }
 
     fn run_tasks(&mut self) -> Result<(), TrainError> {

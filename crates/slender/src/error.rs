@@ -42,6 +42,8 @@ impl CliError {
     pub fn exit_code(&self) -> i32 {
         match self {
             CliError::Train(error) => error.exit_code(),
+            CliError::Data(error) if error.is_usage() => exit::USAGE,
+            CliError::Eval(slender_eval::EvalError::MissingData { .. }) => exit::USAGE,
             CliError::Config(_)
             | CliError::DeviceName(_)
             | CliError::Device(_)

@@ -120,7 +120,7 @@ fn help_names_every_command() {
     let folder = Folder::new();
     let help = folder.stdout(&["--help"]);
     for command in [
-        "train", "eval", "sweep", "init", "inspect", "config", "data",
+        "train", "eval", "sweep", "init", "inspect", "bench", "config", "data",
     ] {
         assert!(
             help.contains(&format!("\n  {command} ")),

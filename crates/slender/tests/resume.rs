@@ -195,7 +195,7 @@ fn a_killed_run_resumes_to_the_same_bytes_and_every_piece_of_state_matters() {
     assert_same(&bench, "often");
 
     // What a checkpoint holds is needed: without any one piece the result differs.
-    let mutations: [(&str, fn(&Path)); 4] = [
+    let mutations: [Mutation; 4] = [
         ("data position", |dir| {
             edit_state(dir, |state| state["next_batch"] = 0.into())
         }),
@@ -223,6 +223,9 @@ fn a_killed_run_resumes_to_the_same_bytes_and_every_piece_of_state_matters() {
         );
     }
 }
+
+/// What a checkpoint is made to forget, and how.
+type Mutation = (&'static str, fn(&Path));
 
 fn edit_state(checkpoint: &Path, edit: impl Fn(&mut Value)) {
     let file = checkpoint.join("state.json");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum HubError {
     /// The server wants to know who asks, or does not say whether the repository exists.
     #[error(
-        "{endpoint} refuses {repo} ({status}): {message}\nhint: check the repository's name; if it is private, set HF_TOKEN to a token that can read it"
+        "{endpoint} refuses {repo} ({status}): {message}\n  hint: check the repository's name; if it is private, set HF_TOKEN to a token that can read it"
     )]
     Unauthorized {
         /// Base address.
@@ -21,7 +21,7 @@ pub enum HubError {
     },
     /// The repository wants its conditions accepted.
     #[error(
-        "{repo} is gated ({status}): {message}\nhint: accept its conditions at {page}, then set HF_TOKEN to a token of that account"
+        "{repo} is gated ({status}): {message}\n  hint: accept its conditions at {page}, then set HF_TOKEN to a token of that account"
     )]
     Gated {
         /// Repository, with its kind.
@@ -35,7 +35,7 @@ pub enum HubError {
     },
     /// No such repository.
     #[error(
-        "{endpoint} has no {repo}\nhint: check the name, and set HF_TOKEN if the repository is private"
+        "{endpoint} has no {repo}\n  hint: check the name, and set HF_TOKEN if the repository is private"
     )]
     RepoNotFound {
         /// Base address.
@@ -44,7 +44,7 @@ pub enum HubError {
         repo: String,
     },
     /// The repository has no such branch, tag or commit.
-    #[error("{repo} has no revision {revision:?}\nhint: check the branch, tag or commit")]
+    #[error("{repo} has no revision {revision:?}\n  hint: check the branch, tag or commit")]
     RevisionNotFound {
         /// Repository, with its kind.
         repo: String,
@@ -52,7 +52,7 @@ pub enum HubError {
         revision: String,
     },
     /// The repository has no such file.
-    #[error("{repo} has no file {file:?} at revision {revision}\nhint: check the file's name")]
+    #[error("{repo} has no file {file:?} at revision {revision}\n  hint: check the file's name")]
     FileNotFound {
         /// Repository, with its kind.
         repo: String,
@@ -62,7 +62,7 @@ pub enum HubError {
         file: String,
     },
     /// Something is not in the cache and the network may not be used.
-    #[error("{what} of {repo} is not in the cache at {} and HF_HUB_OFFLINE is set\nhint: unset HF_HUB_OFFLINE, or fetch it on a machine that shares this cache", cache.display())]
+    #[error("{what} of {repo} is not in the cache at {} and HF_HUB_OFFLINE is set\n  hint: unset HF_HUB_OFFLINE, or fetch it on a machine that shares this cache", cache.display())]
     Offline {
         /// What is missing.
         what: String,
@@ -73,7 +73,7 @@ pub enum HubError {
     },
     /// The network failed after all retries.
     #[error(
-        "cannot reach {url} after {tries} tries: {message}\nhint: check the network and HF_ENDPOINT; what was received is kept and the next try resumes"
+        "cannot reach {url} after {tries} tries: {message}\n  hint: check the network and HF_ENDPOINT; what was received is kept and the next try resumes"
     )]
     Network {
         /// Address.
@@ -93,7 +93,7 @@ pub enum HubError {
     },
     /// A whole file was received and is not the one the hub describes.
     #[error(
-        "{file} of {repo} arrived damaged: {message}\nhint: try again; if it stays, check HF_ENDPOINT and any proxy"
+        "{file} of {repo} arrived damaged: {message}\n  hint: try again; if it stays, check HF_ENDPOINT and any proxy"
     )]
     Damaged {
         /// Repository, with its kind.
@@ -112,7 +112,7 @@ pub enum HubError {
         message: String,
     },
     /// A repository name that cannot be one.
-    #[error("{repo:?} is not a repository name\nhint: names look like \"organisation/name\"")]
+    #[error("{repo:?} is not a repository name\n  hint: names look like \"organisation/name\"")]
     BadName {
         /// What was given.
         repo: String,

@@ -328,7 +328,7 @@ fn share_budget(max_tokens: u64, sources: &mut [SourceManifest]) {
 fn empty_source(config: &DataConfig, source: &Source) -> DataError {
     let reason = if config.max_bytes > 0 {
         format!(
-            " within max_bytes = {}\nhint: documents are used whole; raise max_bytes, or divide the text into documents",
+            " within max_bytes = {}\n  hint: documents are used whole; raise max_bytes, or divide the text into documents",
             config.max_bytes
         )
     } else {

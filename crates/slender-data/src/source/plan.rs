@@ -39,7 +39,7 @@ pub(crate) fn plan(
     if config.sources.is_empty() {
         return Err(DataError::config(
             "data.sources",
-            "there is no source\nhint: add [[data.sources]]",
+            "there is no source\n  hint: add [[data.sources]]",
         ));
     }
     check_weights(&config.sources)?;
@@ -65,7 +65,7 @@ fn check_weights(sources: &[SourceConfig]) -> Result<(), DataError> {
         if source.weight.is_some_and(|w| !w.is_finite() || w <= 0.0) {
             return Err(DataError::config(
                 format!("data.sources[{i}].weight"),
-                "a weight is a positive number\nhint: remove a source that is not wanted",
+                "a weight is a positive number\n  hint: remove a source that is not wanted",
             ));
         }
     }
@@ -77,7 +77,7 @@ fn check_weights(sources: &[SourceConfig]) -> Result<(), DataError> {
             .expect("some source has no weight");
         return Err(DataError::config(
             format!("data.sources[{i}].weight"),
-            "other sources have a weight and this one has not\nhint: give every training source a weight, or none",
+            "other sources have a weight and this one has not\n  hint: give every training source a weight, or none",
         ));
     }
     Ok(())

@@ -52,7 +52,7 @@ fn from_hub(hub: &Hub, repo: &HubRepo, file: Option<&str>) -> Result<Tokenizer, 
     let Some(file) = file.or_else(|| usual.into_iter().find(|name| snapshot.contains(name))) else {
         return Err(DataError::Tokenizer {
             name: repo.id().to_string(),
-            message: "the repository has neither tokenizer.json nor tokenizer.model\nhint: set data.tokenizer.file"
+            message: "the repository has neither tokenizer.json nor tokenizer.model\n  hint: set data.tokenizer.file"
                 .into(),
         });
     };

@@ -22,6 +22,7 @@ pub use simd::exp_slice;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, DispatchDevice, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
+use std::sync::OnceLock;
 
 /// Operations dispatched to the flex kernels, with or without autodiff.
 #[backend_extension(Flex, Autodiff)]
@@ -110,13 +111,20 @@ pub(crate) trait Kernels: Backend {
     ) -> [FloatTensor<Self>; 3];
 }
 
-/// Whether `device` is flex, with or without autodiff.
-pub(crate) fn is_flex(device: &Device) -> bool {
-    let plain = device.clone().without_autodiff();
-    matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
+/// Whether the fused kernels are wanted: always, unless the environment says `SLENDER_FUSED=0`,
+/// which runs the plain compositions instead, to compare speed or to look for a kernel's bug.
+fn enabled() -> bool {
+    static ENABLED: OnceLock<bool> = OnceLock::new();
+    *ENABLED.get_or_init(|| std::env::var_os("SLENDER_FUSED").is_none_or(|value| value != "0"))
 }
 
-/// Whether the fused kernels serve this tensor: f32 on flex.
+/// Whether `device` has fused kernels: flex, with or without autodiff.
+pub(crate) fn on_device(device: &Device) -> bool {
+    let plain = device.clone().without_autodiff();
+    enabled() && matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether the fused kernels serve this tensor: f32 on such a device.
 pub(crate) fn applies<const R: usize>(tensor: &Tensor<R>) -> bool {
-    tensor.dtype() == DType::F32 && is_flex(&tensor.device())
+    tensor.dtype() == DType::F32 && on_device(&tensor.device())
 }

@@ -21,15 +21,20 @@ pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
         .model
         .as_deref()
         .expect("clap requires a model unless --list is given");
-    let (tasks, options) = plan(args, path)?;
+    let Plan {
+        tasks,
+        options,
+        device,
+        threads,
+    } = plan(args, path)?;
     let weights_dir = resolve_model_dir(path)?;
     let saved = path.join("eval").join("final.json");
     if args.save && is_current(&saved, &weights_dir, &tasks, &options)? {
         output::talk(&format!("already evaluated: {}", saved.display()));
         return Ok(exit::FINISHED);
     }
-    commands::set_threads(args.device.threads.unwrap_or(0));
-    let device = commands::open_device(args.device.device.as_deref().unwrap_or("flex"))?;
+    commands::set_threads(threads);
+    let device = commands::open_device(&device)?;
     let loaded = LoadedModel::load(path, &device)?;
     let mut model = BurnModel::new(loaded.model, &device);
     if let Some(file) = &args.perplexity {
@@ -71,8 +76,16 @@ pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
     Ok(exit::FINISHED)
 }
 
-/// Tasks and options, from the arguments or from the run's own `[eval]`.
-fn plan(args: &EvalArgs, path: &Path) -> Result<(Vec<&'static Task>, EvalOptions), CliError> {
+/// What is evaluated, how and where.
+struct Plan {
+    tasks: Vec<&'static Task>,
+    options: EvalOptions,
+    device: String,
+    threads: usize,
+}
+
+/// The plan, from the arguments or, with --from-config, from the run's own configuration.
+fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
     let ours = path.join("config.toml").is_file() || path.join("state.json").is_file();
     let mut options = EvalOptions {
         limit: args.limit.filter(|limit| *limit > 0),
@@ -85,6 +98,7 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<(Vec<&'static Task>, EvalOptions
         batch_tokens: args.batch_tokens,
     };
     let mut names = args.tasks.clone();
+    let (mut device, mut threads) = ("flex".to_owned(), 0);
     if args.from_config {
         let file = path.join("config.toml");
         if !file.is_file() {
@@ -93,7 +107,9 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<(Vec<&'static Task>, EvalOptions
                 path.display()
             )));
         }
-        let eval = Config::load(&file, &[])?.eval;
+        let config = Config::load(&file, &[])?;
+        (device, threads) = (config.run.device, config.run.threads);
+        let eval = config.eval;
         names = eval.tasks;
         options.limit = options.limit.or((eval.limit > 0).then_some(eval.limit));
         if args.data_dir.is_none() {
@@ -109,7 +125,16 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<(Vec<&'static Task>, EvalOptions
             path.display()
         )));
     }
-    Ok((slender_eval::tasks::find_all(&names)?, options))
+    let tasks = names
+        .iter()
+        .map(|name| slender_eval::tasks::find(name))
+        .collect::<Result<_, _>>()?;
+    Ok(Plan {
+        tasks,
+        options,
+        device: args.device.device.clone().unwrap_or(device),
+        threads: args.device.threads.unwrap_or(threads),
+    })
 }
 
 /// Whether a saved result covers these weights, tasks and settings.

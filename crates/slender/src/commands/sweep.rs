@@ -1,9 +1,11 @@
 //! `slender sweep`.
 
 use crate::cli::{SweepArgs, SweepCommand};
+use crate::commands::train::check_names;
 use crate::error::CliError;
 use crate::output;
-use slender_sweep::{Reporter, Stop, SweepOptions, collect, run_sweep, write_report};
+use slender_config::DeviceSpec;
+use slender_sweep::{Reporter, Stop, SweepOptions, collect, plan, run_sweep, write_report};
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,11 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
     options.jobs = args.jobs.max(1);
     options.device = args.device.clone();
     options.retry_failed = args.retry_failed;
+    for planned in plan(&options)? {
+        check_names(&planned.config)?;
+        let device = args.device.as_deref().unwrap_or(&planned.config.run.device);
+        device.parse::<DeviceSpec>()?;
+    }
     let stop = Stop::on_signals().map_err(|error| CliError::Io("signals".into(), error))?;
     let reporter = Reporter::stderr();
     let outcome = run_sweep(&options, &stop, &|event| reporter.show(event))?;

@@ -90,7 +90,7 @@ pub fn run(args: &TrainArgs) -> Result<i32, CliError> {
 }
 
 /// Names that only other crates can check, before any work is done.
-fn check_names(config: &Config) -> Result<(), CliError> {
+pub fn check_names(config: &Config) -> Result<(), CliError> {
     for task in &config.eval.tasks {
         slender_eval::tasks::find(task)?;
     }
