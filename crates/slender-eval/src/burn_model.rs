@@ -263,7 +263,8 @@ mod tests {
                 assert_eq!(score.log_probs.len(), expected.log_probs.len());
                 assert_eq!(score.greedy, expected.greedy);
                 for (a, b) in score.log_probs.iter().zip(&expected.log_probs) {
-                    assert!((a - b).abs() < 1e-5, "{a} {b}");
+                    // A product over other rows may round its sums otherwise: a few ulp of f32.
+                    assert!((a - b).abs() < 3e-6 * b.abs().max(1.0), "{a} {b}");
                 }
             }
         }
