@@ -76,6 +76,11 @@ impl Part {
     pub fn train_tokens(&self) -> u64 {
         self.train.as_ref().map_or(0, |shard| shard.tokens)
     }
+
+    /// Tokens on both sides.
+    pub fn tokens(&self) -> u64 {
+        self.train_tokens() + self.valid.as_ref().map_or(0, |shard| shard.tokens)
+    }
 }
 
 /// The finished parts of a source, from the first, each with whole shards. The first part that is missing,

@@ -73,6 +73,8 @@ pub(super) fn tokenize(
     let start = parts.last().map_or_else(Position::default, |part| part.end);
     let mut bytes: u64 = parts.iter().map(Part::bytes).sum();
     let mut train_tokens: u64 = parts.iter().map(Part::train_tokens).sum();
+    // Of both sides, for the progress report.
+    let mut all_tokens: u64 = parts.iter().map(Part::tokens).sum();
     let cap = train_cap.unwrap_or(u64::MAX);
     let read = Progress::default();
     let done: u64 = source.inputs[..start.input]
@@ -113,9 +115,10 @@ pub(super) fn tokenize(
                 writer.part.empty_documents += document.empty_before;
                 bytes += document.text.len() as u64;
                 train_tokens += if valid { 0 } else { tokens.len() as u64 };
+                all_tokens += tokens.len() as u64;
                 if train_tokens >= cap {
                     parts.push(writer.finish(true)?);
-                    reporter.finish(train_tokens, bytes);
+                    reporter.finish(all_tokens, bytes);
                     // Dropping the receiver ends the reader.
                     drop(receiver);
                     return stop_after().map(|()| parts);
@@ -128,7 +131,7 @@ pub(super) fn tokenize(
             }
             writer.part.empty_documents += batch.empty;
             writer.part.end = batch.end;
-            reporter.update(train_tokens, bytes);
+            reporter.update(all_tokens, bytes);
         }
         // Joining takes a decoder's panic over a damaged file, which must not look like the end of the source.
         if reading.join().is_err() || !ended {
@@ -136,7 +139,7 @@ pub(super) fn tokenize(
             return Err(DataError::io("read", Path::new(&source.name))(stopped));
         }
         parts.push(writer.finish(true)?);
-        reporter.finish(train_tokens, bytes);
+        reporter.finish(all_tokens, bytes);
         stop_after().map(|()| parts)
     })
 }
