@@ -114,17 +114,34 @@ impl Transformer {
         files: &[PathBuf],
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let mut tensors: HashMap<String, NamedTensor> = HashMap::new();
-        for file in files {
-            for tensor in read_weights(file)? {
-                tensors.insert(tensor.name.clone(), tensor);
-            }
-        }
         let file = files.first().cloned().unwrap_or_default();
         let bad = |message: String| ModelError::Weights {
             file: file.clone(),
             message,
         };
+        let mut tensors: HashMap<String, NamedTensor> = HashMap::new();
+        for tensor in files
+            .iter()
+            .map(|file| read_weights(file))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+        {
+            if let Some(twice) = tensors.insert(tensor.name.clone(), tensor) {
+                return Err(bad(format!("weight `{}` is in two files", twice.name)));
+            }
+        }
+        let values = |name: &str| tensors.get(name).map(|tensor| &tensor.values);
+        let (embedding, head) = (
+            values("model.embed_tokens.weight"),
+            values("lm_head.weight"),
+        );
+        if shape.tie_embeddings && head.is_some() && head != embedding {
+            return Err(bad(
+                "the config ties the embeddings, but `lm_head.weight` differs from the embedding"
+                    .into(),
+            ));
+        }
         let model = Self::build(shape, device, &mut |name, dims| {
             let tensor = tensors
                 .remove(name)

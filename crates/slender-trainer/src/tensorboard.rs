@@ -75,15 +75,14 @@ impl EventWriter {
             file_version: Some("brain.Event:2".into()),
             ..writer.event(0)
         })?;
-        if step > 0 {
-            let session_log = Some(SessionLog {
-                status: SESSION_START,
-            });
-            writer.write(&Event {
-                session_log,
-                ..writer.event(step + 1)
-            })?;
-        }
+        // Also at the start: an earlier start may have been killed before its first checkpoint.
+        let session_log = Some(SessionLog {
+            status: SESSION_START,
+        });
+        writer.write(&Event {
+            session_log,
+            ..writer.event(step + 1)
+        })?;
         Ok(writer)
     }
 

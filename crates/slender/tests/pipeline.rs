@@ -1,0 +1,274 @@
+//! Train, evaluate, sweep and report with the real program, on a tiny model: tasks during training
+//! and after it, a sweep that is killed and resumed, and a run that fails without sinking the rest.
+#![cfg(unix)]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let words = [
+            "a small river",
+            "the old bridge",
+            "two grey geese",
+            "every winter morning",
+        ];
+        let text: String = (0..500)
+            .map(|i| {
+                format!(
+                    "{} meets {} and says {i}.\n<|endoftext|>\n",
+                    words[i % 4],
+                    words[i / 4 % 4]
+                )
+            })
+            .collect();
+        std::fs::write(folder.path().join("corpus.txt"), text).unwrap();
+        let base = format!(
+            r#"
+[model]
+dim = 32
+n_heads = 2
+n_kv_heads = 1
+ffn_hidden = 64
+max_seq_len = 64
+tie_embeddings = true
+layer_sharing = {{ kind = "none" }}
+[data]
+sources = [{{ kind = "files", paths = ["corpus.txt"], document_separator = "<|endoftext|>" }}]
+valid_fraction = 0.1
+cache_dir = "{}"
+[data.tokenizer]
+kind = "bpe"
+vocab_size = 300
+[train]
+batch_size = 4
+steps = 30
+lr = 5e-3
+warmup_steps = 3
+[eval]
+tasks = ["piqa", "winogrande"]
+limit = 4
+data_dir = "builtin"
+[run]
+log_every = 5
+checkpoint_every = 5
+"#,
+            folder.path().join("cache").display()
+        );
+        std::fs::write(folder.path().join("base.toml"), base).unwrap();
+        for layers in [1, 2, 3] {
+            let text = format!("extends = \"base.toml\"\n[model]\nn_layers = {layers}\n");
+            std::fs::write(folder.path().join(format!("tiny-{layers}.toml")), text).unwrap();
+        }
+        let broken = "extends = \"base.toml\"\n[model]\nn_layers = 1\n[train]\nlr = 1e30\ngrad_clip = 0.0\nwarmup_steps = 0\n";
+        std::fs::write(folder.path().join("tiny-broken.toml"), broken).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn slender<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slender"));
+        command
+            .args(arguments)
+            .env("HF_HUB_OFFLINE", "1")
+            .current_dir(self.folder.path());
+        command
+    }
+
+    fn sweep(&self, dir: &str, configs: &[&str]) -> Command {
+        let mut command = self.slender(["sweep", "run", "--jobs", "2", "--dir", dir]);
+        command.args(configs);
+        command
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Results without what depends on the clock or on where the sweep lives.
+fn comparable(dir: &Path) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                for key in ["timing", "name_of_sweep"] {
+                    map.remove(key);
+                }
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut value = json(&dir.join("results.json"));
+    strip(&mut value);
+    value.as_object_mut().unwrap().remove("name");
+    value
+}
+
+#[test]
+fn tasks_are_scored_during_training_and_after_it() {
+    let bench = Bench::new();
+    let train = bench
+        .slender([
+            "train",
+            "tiny-2.toml",
+            "--run-dir",
+            "run",
+            "--set",
+            "eval.tasks_every=10",
+        ])
+        .output()
+        .unwrap();
+    assert!(train.status.success(), "{}", said(&train));
+    let metrics = std::fs::read_to_string(bench.path("run/metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = metrics
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let task = |line: &&Value| line["kind"] == "task" && line["task"] == "piqa";
+    let steps: Vec<u64> = lines
+        .iter()
+        .filter(task)
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [10, 20], "the last scores are the evaluation's");
+    let loss = |line: &Value| line["loss"].as_f64().unwrap();
+    let losses: Vec<f64> = lines
+        .iter()
+        .filter(|line| line["kind"] == "train")
+        .map(loss)
+        .collect();
+    assert!(
+        losses[0] > 4.0 && *losses.last().unwrap() < 3.5,
+        "{losses:?}"
+    );
+
+    let eval = || {
+        bench
+            .slender(["eval", "run", "--from-config", "--save", "--json"])
+            .output()
+            .unwrap()
+    };
+    let first = eval();
+    assert!(first.status.success(), "{}", said(&first));
+    let printed: Value = serde_json::from_slice(&first.stdout).unwrap();
+    let saved = json(&bench.path("run/eval/final.json"));
+    for value in [&printed, &saved] {
+        assert!(value["results"]["piqa"]["acc,none"].is_number(), "{value}");
+        assert!(value["results"]["piqa"]["acc_stderr,none"].is_number());
+        assert!(value["results"]["winogrande"]["acc,none"].is_number());
+        assert_eq!(value["fixture"]["piqa"], true);
+        assert_eq!(value["n-samples"]["piqa"]["effective"], 4);
+    }
+    let again = eval();
+    assert!(
+        again.status.success() && said(&again).contains("already evaluated"),
+        "{}",
+        said(&again)
+    );
+
+    let text = bench
+        .slender(["eval", "run", "--perplexity", "corpus.txt", "--json"])
+        .output()
+        .unwrap();
+    assert!(text.status.success(), "{}", said(&text));
+    let perplexity: Value = serde_json::from_slice(&text.stdout).unwrap();
+    assert!(perplexity["bits_per_byte"].as_f64().unwrap() < 4.0);
+}
+
+#[test]
+fn a_killed_sweep_ends_in_the_results_of_an_undisturbed_one() {
+    let bench = Bench::new();
+    let configs = ["tiny-1.toml", "tiny-2.toml", "tiny-3.toml"];
+    let whole = bench.sweep("whole", &configs).output().unwrap();
+    assert!(whole.status.success(), "{}", said(&whole));
+
+    // A name of its own, by which this test's workers are found.
+    let dir = format!("killed-{}", std::process::id());
+    // Killed at different moments, sometimes with its workers, sometimes leaving them orphaned.
+    for round in 0..6_u64 {
+        let mut sweep = bench
+            .sweep(&dir, &configs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(150 + 170 * round));
+        sweep.kill().unwrap();
+        sweep.wait().unwrap();
+        if round % 2 == 0 {
+            let pattern = format!("slender train.*{dir}");
+            // No worker may be alive at this moment; then there is nothing to kill.
+            let _ = Command::new("pkill").args(["-9", "-f", &pattern]).status();
+        }
+    }
+    let start = Instant::now();
+    let resumed = bench.sweep(&dir, &configs).output().unwrap();
+    assert!(
+        resumed.status.success(),
+        "after {:?}: {}",
+        start.elapsed(),
+        said(&resumed)
+    );
+    assert_eq!(
+        comparable(&bench.path("whole")),
+        comparable(&bench.path(&dir))
+    );
+
+    let again = bench.sweep(&dir, &configs).output().unwrap();
+    assert!(
+        again.status.success() && !said(&again).contains(": training"),
+        "{}",
+        said(&again)
+    );
+}
+
+#[test]
+fn a_failing_run_does_not_sink_the_sweep() {
+    let bench = Bench::new();
+    let sweep = bench
+        .sweep("sweep", &["tiny-broken.toml", "tiny-1.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(sweep.status.code(), Some(70), "{}", said(&sweep));
+    assert!(said(&sweep).contains("is not finite"), "{}", said(&sweep));
+    let results = json(&bench.path("sweep/results.json"));
+    let states: Vec<&str> = results["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["state"].as_str().unwrap())
+        .collect();
+    assert!(
+        states.contains(&"failed") && states.contains(&"finished"),
+        "{states:?}"
+    );
+    let report = std::fs::read_to_string(bench.path("sweep/report.html")).unwrap();
+    assert!(report.contains("tiny-broken") && report.contains("is not finite"));
+
+    // Another configuration in the same directory is refused before anything starts.
+    let other = bench
+        .sweep("sweep", &["tiny-1.toml", "--set", "train.lr=1e-3"])
+        .output()
+        .unwrap();
+    assert_eq!(other.status.code(), Some(2));
+    assert!(said(&other).contains("train.lr"), "{}", said(&other));
+}
