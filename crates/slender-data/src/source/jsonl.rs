@@ -2,7 +2,7 @@
 //!
 //! Only the wanted key is materialised; the rest of the row is checked for syntax and skipped.
 
-use super::Documents;
+use super::{Documents, until_end};
 use crate::DataError;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 
 /// Documents of a JSON lines file. Blank lines are passed over.
 pub(super) fn documents(reader: Box<dyn BufRead + Send>, path: &Path, column: &str) -> Documents {
-    Box::new(Jsonl {
+    let mut rows = Jsonl {
         reader,
         path: path.to_path_buf(),
         column: column.to_string(),
         line: 0,
         offset: 0,
         buffer: Vec::new(),
-        done: false,
-    })
+    };
+    until_end(move || rows.read_one())
 }
 
 struct Jsonl {
@@ -29,20 +29,6 @@ struct Jsonl {
     line: u64,
     offset: u64,
     buffer: Vec<u8>,
-    done: bool,
-}
-
-impl Iterator for Jsonl {
-    type Item = Result<String, DataError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.read_one().transpose();
-        self.done |= !matches!(item, Some(Ok(_)));
-        item
-    }
 }
 
 impl Jsonl {

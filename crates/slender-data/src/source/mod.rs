@@ -74,6 +74,21 @@ pub(crate) struct Input {
 /// Documents of one file, in order. Empty documents are passed on: positions count them.
 pub(crate) type Documents = Box<dyn Iterator<Item = Result<String, DataError>> + Send>;
 
+/// What `read_one` gives until it says `None` or fails: after an error the position is not known.
+fn until_end(
+    mut read_one: impl FnMut() -> Result<Option<String>, DataError> + Send + 'static,
+) -> Documents {
+    let mut done = false;
+    Box::new(std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let item = read_one().transpose();
+        done = !matches!(item, Some(Ok(_)));
+        item
+    }))
+}
+
 /// Bytes read so far, shared with a progress bar.
 pub(crate) type Progress = Arc<AtomicU64>;
 

@@ -3,7 +3,7 @@
 //! The column reader is used directly: no other column is decoded and no Arrow is compiled. Nulls are empty
 //! documents, so that positions count rows.
 
-use super::{Documents, Progress};
+use super::{Documents, Progress, until_end};
 use crate::DataError;
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -69,7 +69,7 @@ pub(super) fn documents(
         });
     }
     let nullable = description.max_def_level();
-    Ok(Box::new(Rows {
+    let mut rows = Rows {
         per_group: size / reader.num_row_groups().max(1) as u64,
         reader,
         path: path.to_path_buf(),
@@ -80,8 +80,8 @@ pub(super) fn documents(
         column: None,
         ready: VecDeque::new(),
         progress,
-        done: false,
-    }))
+    };
+    Ok(until_end(move || rows.read_one()))
 }
 
 fn failure(path: &Path, error: impl std::fmt::Display) -> DataError {
@@ -103,20 +103,6 @@ struct Rows {
     ready: VecDeque<Option<ByteArray>>,
     progress: Progress,
     per_group: u64,
-    done: bool,
-}
-
-impl Iterator for Rows {
-    type Item = Result<String, DataError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.read_one().transpose();
-        self.done |= !matches!(item, Some(Ok(_)));
-        item
-    }
 }
 
 impl Rows {

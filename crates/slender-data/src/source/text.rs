@@ -1,6 +1,6 @@
 //! `.txt`: documents between separator lines, or one document a file.
 
-use super::Documents;
+use super::{Documents, until_end};
 use crate::DataError;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,14 @@ pub(super) fn documents(
     path: &Path,
     separator: Option<&str>,
 ) -> Documents {
-    Box::new(Text {
+    let mut text = Text {
         reader,
         path: path.to_path_buf(),
         separator: separator.map(|s| s.as_bytes().to_vec()),
         offset: 0,
-        done: false,
-    })
+        at_end: false,
+    };
+    until_end(move || text.read_one())
 }
 
 struct Text {
@@ -26,25 +27,15 @@ struct Text {
     separator: Option<Vec<u8>>,
     /// Decompressed bytes consumed by earlier documents.
     offset: u64,
-    done: bool,
-}
-
-impl Iterator for Text {
-    type Item = Result<String, DataError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.read_one().transpose();
-        // After an error the position is not known: stop.
-        self.done |= !matches!(item, Some(Ok(_)));
-        item
-    }
+    /// The file is read to its end.
+    at_end: bool,
 }
 
 impl Text {
     fn read_one(&mut self) -> Result<Option<String>, DataError> {
+        if self.at_end {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
         let start = self.offset;
         let mut separated = false;
@@ -54,7 +45,7 @@ impl Text {
                     .read_to_end(&mut bytes)
                     .map_err(DataError::io("read", &self.path))?;
                 self.offset += bytes.len() as u64;
-                self.done = true;
+                self.at_end = true;
             }
             Some(separator) => loop {
                 let line = bytes.len();
@@ -64,7 +55,7 @@ impl Text {
                     .map_err(DataError::io("read", &self.path))?;
                 self.offset += n as u64;
                 if n == 0 {
-                    self.done = true;
+                    self.at_end = true;
                     break;
                 }
                 if trim_line_end(&bytes[line..]) == separator {
@@ -75,7 +66,7 @@ impl Text {
             },
         }
         // A text that ends with a separator has nothing after it; do not invent an empty document.
-        if self.done && bytes.is_empty() {
+        if self.at_end && bytes.is_empty() {
             return Ok(None);
         }
         let mut text = String::from_utf8(bytes).map_err(|e| DataError::InvalidUtf8 {
