@@ -3,9 +3,10 @@
 
 use crate::hf_config::HfConfig;
 use crate::transformer::Transformer;
-use crate::weights::ModelError;
+use crate::weights::{ModelError, write_tensors, write_whole};
 use burn::tensor::Device;
 use slender_data::Tokenizer;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A model ready to be scored.
@@ -60,6 +61,25 @@ pub fn resolve_model_dir(path: &Path) -> Result<PathBuf, ModelError> {
 /// The step of a checkpoint folder's name, `step-00000040`.
 fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("step-")?.parse().ok()
+}
+
+impl Transformer {
+    /// Writes the model into the folder `dir`, which exists: weights, tokenizer, and last of all
+    /// `config.json`, without which a folder is no model.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn save(&self, dir: &Path, tokenizer: &Tokenizer) -> Result<(), ModelError> {
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        write_tensors(&dir.join("model.safetensors"), &self.to_tensors(), metadata)?;
+        tokenizer.save(&dir.join("tokenizer.json"))?;
+        let config = HfConfig {
+            shape: self.shape().clone(),
+            bos_token_id: tokenizer.bos_id(),
+            eos_token_id: tokenizer.eos_id(),
+        };
+        write_whole(&dir.join("config.json"), config.to_json().as_bytes())
+    }
 }
 
 impl LoadedModel {

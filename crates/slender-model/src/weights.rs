@@ -190,10 +190,6 @@ pub fn write_tensors(
     tensors: &[NamedTensor],
     metadata: HashMap<String, String>,
 ) -> Result<String, ModelError> {
-    let io = |source| ModelError::Io {
-        file: path.to_owned(),
-        source,
-    };
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
         .map(|tensor| {
@@ -210,13 +206,26 @@ pub fn write_tensors(
             file: path.to_owned(),
             message: error.to_string(),
         })?;
-    let temporary = path.with_extension("safetensors.tmp");
+    write_whole(path, &bytes)?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+/// Writes `bytes` to `path` through a temporary file and a rename.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let io = |source| ModelError::Io {
+        file: path.to_owned(),
+        source,
+    };
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let temporary = path.with_file_name(format!("{name}.tmp"));
     let mut file = std::fs::File::create(&temporary).map_err(io)?;
-    file.write_all(&bytes)
+    file.write_all(bytes)
         .and_then(|()| file.sync_all())
         .map_err(io)?;
-    std::fs::rename(&temporary, path).map_err(io)?;
-    Ok(blake3::hash(&bytes).to_hex().to_string())
+    std::fs::rename(&temporary, path).map_err(io)
 }
 
 /// Every tensor of a safetensors file as f32.

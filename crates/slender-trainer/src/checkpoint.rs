@@ -6,13 +6,13 @@
 
 use crate::error::TrainError;
 use crate::optimizer::Optimizer;
-use crate::rundir::{RunDir, write_atomic, write_json};
+use crate::rundir::{RunDir, write_json};
 use burn::tensor::Device;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use slender_config::ModelShape;
 use slender_data::Tokenizer;
-use slender_model::{HfConfig, Transformer, read_weights, write_tensors};
+use slender_model::{Transformer, read_weights, write_tensors};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -191,15 +191,7 @@ impl Checkpoint {
             std::fs::remove_dir_all(&temporary).map_err(io(&temporary))?;
         }
         std::fs::create_dir_all(&temporary).map_err(io(&temporary))?;
-        let config = HfConfig {
-            shape: model.shape().clone(),
-            bos_token_id: tokenizer.bos_id(),
-            eos_token_id: tokenizer.eos_id(),
-        };
-        write_atomic(&temporary.join(MODEL_CONFIG), config.to_json().as_bytes())?;
-        tokenizer.save(&temporary.join(TOKENIZER))?;
-        let metadata = || HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_tensors(&temporary.join(WEIGHTS), &model.to_tensors(), metadata())?;
+        model.save(&temporary, tokenizer)?;
         write_tensors(
             &temporary.join(MOMENTS),
             &optimizer.to_tensors(),

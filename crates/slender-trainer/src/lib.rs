@@ -28,6 +28,6 @@ pub use metrics::{MetricsWriter, TaskMetric};
 pub use optimizer::{Gradients, Optimizer};
 pub use progress::{Progress, Verbosity};
 pub use rundir::{Provenance, RunDir, RunLock, RunState, Status};
-pub use session::{TrainHooks, TrainOptions, TrainOutcome, train};
+pub use session::{TrainHooks, TrainOptions, TrainOutcome, shape_for, train};
 pub use signals::StopFlag;
 pub use validate::{ValidLoss, validation_loss};

@@ -238,7 +238,11 @@ fn run(
     })
 }
 
-fn shape_for(config: &Config, vocab: usize) -> Result<ModelShape, TrainError> {
+/// The shape of `config` for a tokenizer of `vocab` tokens.
+///
+/// # Errors
+/// Every contradiction in `[model]`, as a configuration error.
+pub fn shape_for(config: &Config, vocab: usize) -> Result<ModelShape, TrainError> {
     config.shape_for(vocab).map_err(|problems| {
         let problems = problems.into_iter().map(|problem| slender_config::Problem {
             origin: None,

@@ -36,6 +36,14 @@ fn shaped(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
+/// Wraps `values` in the shape of `like` with a last axis of `width`.
+fn with_width(values: Vec<f32>, like: &FlexTensor, width: usize) -> FlexTensor {
+    let mut shape = like.layout().shape().clone();
+    let last = shape.num_dims() - 1;
+    shape[last] = width;
+    shaped(values, shape)
+}
+
 /// Int tensors of any width as i32.
 fn ints(tensor: &FlexTensor) -> Vec<i32> {
     let tensor = contiguous(tensor);
@@ -54,10 +62,7 @@ impl Kernels for Flex {
             View::new(x.storage(), rows, inner),
             View::new(w.storage(), out, inner).t(),
         );
-        let mut shape = x.layout().shape().clone();
-        let last = shape.num_dims() - 1;
-        shape[last] = out;
-        shaped(y, shape)
+        with_width(y, &x, out)
     }
 
     fn linear_grad_input(dy: &F, weight: &F) -> F {
@@ -68,10 +73,7 @@ impl Kernels for Flex {
             View::new(dy.storage(), rows, out),
             View::new(w.storage(), out, inner),
         );
-        let mut shape = dy.layout().shape().clone();
-        let last = shape.num_dims() - 1;
-        shape[last] = inner;
-        shaped(dx, shape)
+        with_width(dx, &dy, inner)
     }
 
     fn linear_grad_weight(dy: &F, x: &F) -> F {
