@@ -48,6 +48,14 @@ impl AttentionMask {
         };
         Self { kind }
     }
+
+    /// First key each query may see, `[1 or B, T]`, where the fused kernels serve.
+    pub(crate) fn starts(&self) -> Option<Tensor<2, Int>> {
+        match &self.kind {
+            Kind::Starts(starts) => Some(starts.clone()),
+            Kind::Forbidden(_) => None,
+        }
+    }
 }
 
 /// For each position, the first position of its document.

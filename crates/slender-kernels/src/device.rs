@@ -11,6 +11,9 @@ pub enum DeviceError {
         "this build has no `{0}` backend\n  hint: build with `cargo build --release --package slender --features {0}`"
     )]
     NotBuilt(Backend),
+    /// The environment asks for an instruction set that cannot be had.
+    #[error("{0}")]
+    Environment(String),
     /// The backend found no usable device.
     #[error(
         "device `{device}` cannot be opened: {reason}\n  hint: check the driver, or use --device flex"
@@ -28,6 +31,7 @@ pub enum DeviceError {
 /// # Errors
 /// A backend this build lacks, or a device that does not exist or does not work.
 pub fn open_device(spec: &DeviceSpec) -> Result<Device, DeviceError> {
+    crate::fused::check_environment().map_err(DeviceError::Environment)?;
     let open = || -> Result<Device, DeviceError> {
         let device = construct(spec)?;
         let two = burn::tensor::Tensor::<1>::ones([1], &device) + 1.0;

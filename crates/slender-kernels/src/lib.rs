@@ -12,6 +12,7 @@
 
 mod adamw;
 mod attention;
+mod block;
 mod device;
 mod embedding;
 mod ffn;
@@ -24,10 +25,13 @@ mod rope;
 
 pub use adamw::{AdamW, Moments, adamw_update, is_host, squared_norms};
 pub use attention::{AttentionMask, attention, forbidden_causal, forbidden_documents};
+pub use block::{
+    AttentionWeights, FeedForwardWeights, attention_block, feed_forward_block, half_blocks_apply,
+};
 pub use device::{DeviceError, open_device};
 pub use embedding::embedding;
 pub use ffn::{gelu, relu, swiglu};
-pub use fused::exp_slice;
+pub use fused::{exp_slice, release_buffers};
 pub use linear::linear;
 pub use loss::{IGNORE, cross_entropy, log_probs};
 pub use norm::rms_norm;

@@ -7,7 +7,9 @@ use crate::dropout::Dropout;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use slender_config::{FfnKind, ModelShape};
-use slender_kernels::{self as ops, AttentionMask, RopeTable};
+use slender_kernels::{
+    self as ops, AttentionMask, AttentionWeights, FeedForwardWeights, RopeTable,
+};
 
 /// A linear map without bias; weight `[out, in]`.
 #[derive(Module, Debug)]
@@ -114,22 +116,62 @@ pub struct Block {
     pub mlp: FeedForward,
 }
 
+/// What every block of a forward pass shares.
+#[derive(Debug)]
+pub(crate) struct Pass<'a, 'rng> {
+    pub shape: &'a ModelShape,
+    pub rope: RopeTable,
+    pub mask: AttentionMask,
+    pub dropout: &'a mut Dropout<'rng>,
+    /// Keep only the input of each half for the backward pass.
+    pub recompute: bool,
+}
+
 impl Block {
     /// `[B, T, D]` to `[B, T, D]`.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        shape: &ModelShape,
-        rope: &RopeTable,
-        mask: &AttentionMask,
-        dropout: &mut Dropout,
-    ) -> Tensor<3> {
-        let normed = self.input_layernorm.forward(x.clone(), shape.norm_eps);
-        let attended = self.self_attn.forward(normed, shape, rope, mask);
-        let x = x + dropout.apply(attended);
-        let normed = self
-            .post_attention_layernorm
-            .forward(x.clone(), shape.norm_eps);
-        x + dropout.apply(self.mlp.forward(normed, shape.ffn))
+    pub(crate) fn forward(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
+        let x = self.attention_half(x, pass); // [B, T, D]
+        self.feed_forward_half(x, pass) // [B, T, D]
+    }
+
+    /// `x + dropout(attention(norm(x)))`.
+    fn attention_half(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
+        let attn = &self.self_attn;
+        let norm = &self.input_layernorm;
+        let plain = !pass.dropout.is_on() && attn.q_norm.is_none() && attn.k_norm.is_none();
+        if plain && ops::half_blocks_apply(&x) {
+            let weights = AttentionWeights {
+                norm: norm.weight.val(),
+                q: attn.q_proj.weight.val(),
+                k: attn.k_proj.weight.val(),
+                v: attn.v_proj.weight.val(),
+                o: attn.o_proj.weight.val(),
+            };
+            let (heads, eps) = (pass.shape.n_heads, pass.shape.norm_eps);
+            let (rope, mask) = (&pass.rope, &pass.mask);
+            return ops::attention_block(x, weights, heads, eps, rope, mask, pass.recompute);
+        }
+        let normed = norm.forward(x.clone(), pass.shape.norm_eps); // [B, T, D]
+        let attended = attn.forward(normed, pass.shape, &pass.rope, &pass.mask); // [B, T, D]
+        x + pass.dropout.apply(attended)
+    }
+
+    /// `x + dropout(ffn(norm(x)))`.
+    fn feed_forward_half(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
+        let (norm, eps) = (&self.post_attention_layernorm, pass.shape.norm_eps);
+        if let (FfnKind::Swiglu, Some(gate)) = (pass.shape.ffn, &self.mlp.gate_proj)
+            && !pass.dropout.is_on()
+            && ops::half_blocks_apply(&x)
+        {
+            let weights = FeedForwardWeights {
+                norm: norm.weight.val(),
+                gate: gate.weight.val(),
+                up: self.mlp.up_proj.weight.val(),
+                down: self.mlp.down_proj.weight.val(),
+            };
+            return ops::feed_forward_block(x, weights, eps, pass.recompute);
+        }
+        let normed = norm.forward(x.clone(), eps); // [B, T, D]
+        x + pass.dropout.apply(self.mlp.forward(normed, pass.shape.ffn))
     }
 }

@@ -27,6 +27,11 @@ impl<'a> Dropout<'a> {
         }
     }
 
+    /// Whether anything is dropped.
+    pub fn is_on(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Applies dropout to `x` `[B, T, D]`.
     pub fn apply(&mut self, x: Tensor<3>) -> Tensor<3> {
         let Some((p, rng)) = &mut self.stream else {

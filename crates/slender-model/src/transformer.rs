@@ -1,6 +1,6 @@
 //! The whole model: embedding, blocks in their order of execution, final norm, output projection.
 
-use crate::block::{Attention, Block, FeedForward, Linear, RmsNorm};
+use crate::block::{Attention, Block, FeedForward, Linear, Pass, RmsNorm};
 use crate::dropout::Dropout;
 use crate::init::initial_values;
 use burn::module::{Module, Param};
@@ -42,6 +42,8 @@ pub struct Transformer {
     schedule: Vec<usize>,
     #[module(skip)]
     rope: RopeTable,
+    #[module(skip)]
+    recompute: bool,
 }
 
 impl Transformer {
@@ -119,12 +121,22 @@ impl Transformer {
             shape: shape.clone(),
             schedule: shape.schedule(),
             rope: RopeTable::new(shape.max_seq_len, dh, shape.rope_theta, device),
+            recompute: false,
         })
     }
 
     /// The model's shape.
     pub fn shape(&self) -> &ModelShape {
         &self.shape
+    }
+
+    /// Keeps only the inputs of the halves of each block for the backward pass, which then computes
+    /// the rest again, where fused kernels serve (flex without dropout). The same bits, less memory,
+    /// about a third more time.
+    #[must_use]
+    pub fn with_recompute(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
     }
 
     /// Hidden states after the final norm: tokens `[B, T]` to `[B, T, D]`, without dropout.
@@ -146,17 +158,26 @@ impl Transformer {
             Some(segments) => AttentionMask::documents(segments),
             None => AttentionMask::causal(t, t, &tokens.device()),
         };
-        let rope = self.rope.slice(0, t);
+        let mut pass = Pass {
+            shape: &self.shape,
+            rope: self.rope.slice(0, t),
+            mask,
+            dropout,
+            recompute: self.recompute,
+        };
         let mut x = ops::embedding(self.model.embed_tokens.weight.val(), tokens); // [B, T, D]
         for &layer in &self.schedule {
-            x = self.model.layers[layer].forward(x, &self.shape, &rope, &mask, dropout); // [B, T, D]
+            x = self.model.layers[layer].forward(x, &mut pass); // [B, T, D]
         }
         self.model.norm.forward(x, self.shape.norm_eps) // [B, T, D]
     }
 
     /// Output projection: hidden `[N, D]` to logits `[N, V]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.output_weight().transpose())
+        let [n, d] = hidden.dims();
+        let logits = ops::linear(hidden.reshape([1, n, d]), self.output_weight()); // [1, N, V]
+        let v = self.shape.vocab_size;
+        logits.reshape([n, v])
     }
 
     /// Log-probabilities of the next token: hidden `[N, D]` to `[N, V]`.

@@ -1,300 +1,481 @@
-//! Causal grouped-query attention over tiles of query rows.
+//! Causal grouped-query attention on token panels.
 //!
-//! A tile of rows sees a contiguous range of keys, from the first key of its first row's document
-//! to the key of its last row. Its scores live in a scratch buffer of `TILE x keys` and are gone
-//! after the tile, so memory is linear in the sequence. The backward pass computes the scores again.
+//! Queries are 32 lanes, so the softmax over keys has no horizontal sums, scores are `[keys][32]`,
+//! and every product reads its operands where they lie: the left-hand side is a panel of keys or
+//! values. Scores exist for one block of keys at a time; the maximum and the sum are carried along
+//! (online softmax, as in FlashAttention, Dao et al., 2022), and the backward pass computes the
+//! scores again and needs two numbers a query for their softmax. Memory is linear in the sequence.
 //!
-//! Tasks are (sequence, head) pairs. Key and value gradients are first written per query head and
-//! then summed over each group in head order, so no two threads write the same place.
+//! All sequences of a batch lie one after another in the same panels. A query may see a range of
+//! keys, which serves causality, packed documents and the ends of sequences alike.
 
-use super::linear::{Threads, View, product};
-use super::simd::{exp, multiversion, sum_by};
+use super::buffers::{Scratch, scratch};
+use super::gemm::{LANES, Left, Out, Right, multiply};
+use super::panels::{panels_of, to_rows};
+use super::simd::{exp, multiversion};
 use rayon::prelude::*;
 
-/// Query rows of a tile.
-const TILE: usize = 64;
+/// Panels of keys whose scores exist at once: 32 KB of them.
+const BLOCK: usize = 8;
+/// In the backward pass, where four such blocks are alive.
+const BACKWARD_BLOCK: usize = 4;
+/// Below every score that occurs; finite, so that differences are.
+const LOWEST: f32 = -1e30;
 
-/// Shapes of one attention call.
+/// One value a lane.
+type Lane<T> = [T; LANES];
+
+/// The keys that each query may see, as first and last index, for whole panels of queries.
+pub(crate) struct Ranges {
+    first: Vec<i32>,
+    last: Vec<i32>,
+}
+
+impl Ranges {
+    /// For `batch` sequences of `t` queries, the last of `s` keys each. `starts` has the first key
+    /// of each query within its sequence, for one row that serves all or for every row.
+    pub(crate) fn new(starts: &[i32], batch: usize, t: usize, s: usize) -> Self {
+        let len = (batch * t).next_multiple_of(LANES);
+        let (mut first, mut last) = (Vec::with_capacity(len), Vec::with_capacity(len));
+        for index in 0..batch * t {
+            let (b, i) = (index / t, index % t);
+            let start = starts[if starts.len() == t { i } else { index }];
+            let end = (i + s - t) as i32;
+            let offset = (b * s) as i32;
+            first.push(start.clamp(0, end) + offset);
+            last.push(end + offset);
+        }
+        // Lanes beyond the last query see nothing.
+        first.resize(len, 1);
+        last.resize(len, 0);
+        Self { first, last }
+    }
+
+    fn panel(&self, panel: usize) -> (&Lane<i32>, &Lane<i32>) {
+        let range = panel * LANES..(panel + 1) * LANES;
+        let whole = "ranges are whole panels";
+        (
+            self.first[range.clone()].try_into().expect(whole),
+            self.last[range].try_into().expect(whole),
+        )
+    }
+}
+
+/// The panels of keys that a panel of queries reads, and those of them that all its lanes see whole.
+fn key_panels(
+    first: &Lane<i32>,
+    last: &Lane<i32>,
+) -> (std::ops::Range<usize>, std::ops::Range<i32>) {
+    let seeing = || (0..LANES).filter(|&lane| first[lane] <= last[lane]);
+    let (Some(low), Some(high)) = (
+        seeing().map(|lane| first[lane]).min(),
+        seeing().map(|lane| last[lane]).max(),
+    ) else {
+        return (0..0, 0..0);
+    };
+    let common_low = *first.iter().max().expect("a panel has lanes");
+    let common_high = *last.iter().min().expect("a panel has lanes");
+    let panels = low as usize / LANES..high as usize / LANES + 1;
+    (panels, common_low..common_high + 1)
+}
+
+/// Rows of `x` for one head, `width` rows a panel, from row `at` on.
 #[derive(Clone, Copy)]
-pub(crate) struct Dims {
-    pub batch: usize,
-    /// Query positions.
-    pub t: usize,
-    /// Key positions; the queries are the last `t` of them.
-    pub s: usize,
+pub(crate) struct Heads<'a> {
+    pub data: &'a [f32],
+    /// Rows of a panel.
+    pub width: usize,
+    /// The first head's first row.
+    pub at: usize,
+}
+
+impl<'a> Heads<'a> {
+    /// From the first row of `head` in `panel` on.
+    fn get(&self, panel: usize, head: usize, d: usize) -> &'a [f32] {
+        &self.data[(panel * self.width + self.at + head * d) * LANES..]
+    }
+}
+
+/// Queries, keys and values in token panels.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub q: Heads<'a>,
+    pub k: Heads<'a>,
+    pub v: Heads<'a>,
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    pub ranges: &'a Ranges,
 }
 
-impl Dims {
+impl Inputs<'_> {
     fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
-}
 
-multiversion! {
-    /// Softmax of each row over its own range of keys; everything outside becomes 0.
-    fn softmax_rows(scores: &mut [f32], width: usize, ranges: &[(usize, usize)]) {
-        for (row, &(from, to)) in scores.chunks_exact_mut(width).zip(ranges) {
-            row[..from].fill(0.0);
-            row[to..].fill(0.0);
-            let row = &mut row[from..to];
-            let mut max = f32::NEG_INFINITY;
-            for &x in row.iter() {
-                // Written so that a NaN is not lost.
-                max = if x > max || x.is_nan() { x } else { max };
-            }
-            for x in row.iter_mut() {
-                *x = exp(*x - max);
-            }
-            let inverse = 1.0 / sum_by(row.len(), |i| row[i]);
-            for x in row.iter_mut() {
-                *x *= inverse;
-            }
+    fn kv_head(&self, head: usize) -> usize {
+        head / (self.heads / self.kv_heads)
+    }
+
+    /// Scores of `keys` panels of keys, `[keys · 32][32]`, not yet scaled.
+    fn scores(&self, keys: std::ops::Range<usize>, head: usize, q: &[f32], scores: &mut [f32]) {
+        for (key, scores) in keys.zip(scores.chunks_exact_mut(LANES * LANES)) {
+            self.against(
+                self.k.get(key, self.kv_head(head), self.head_dim),
+                q,
+                scores,
+            );
         }
+    }
+
+    /// `[32 keys][32]`: one panel of keys or values against `[Dh][32]`.
+    fn against(&self, panel: &[f32], right: &[f32], out: &mut [f32]) {
+        multiply(
+            [LANES, self.head_dim, 1],
+            Left::Columns(panel, LANES),
+            Right::new(right, self.head_dim * LANES),
+            Out::panels(out, LANES * LANES, false),
+        );
     }
 }
 
 multiversion! {
-    /// `ds = p · (dp - delta)` row by row, into `dp`.
-    fn score_gradient(p: &[f32], dp: &mut [f32], width: usize, delta: &[f32]) {
-        for ((p, dp), &delta) in p.chunks_exact(width).zip(dp.chunks_exact_mut(width)).zip(delta) {
-            for (dp, &p) in dp.iter_mut().zip(p) {
-                *dp = p * (*dp - delta);
-            }
-        }
-    }
-}
-
-multiversion! {
-    /// `Σ dout · out` of each row; rows are `stride` apart.
-    fn row_dots(a: &[f32], b: &[f32], stride: usize, d: usize, out: &mut [f32]) {
-        for (row, out) in out.iter_mut().enumerate() {
-            let (a, b) = (&a[row * stride..row * stride + d], &b[row * stride..row * stride + d]);
-            *out = sum_by(d, |i| a[i] * b[i]);
-        }
-    }
-}
-
-/// A tile: its query rows, its keys, and each row's range relative to the tile's first key.
-struct Tile {
-    row: usize,
-    rows: usize,
-    key: usize,
-    keys: usize,
-    ranges: Vec<(usize, usize)>,
-}
-
-fn tiles<'a>(dims: &'a Dims, starts: &'a [i32]) -> impl Iterator<Item = Tile> + 'a {
-    (0..dims.t).step_by(TILE).map(move |row| {
-        let rows = TILE.min(dims.t - row);
-        let last_key = |i: usize| i + dims.s - dims.t;
-        let start = |i: usize| (starts[i].max(0) as usize).min(last_key(i));
-        // Documents follow one another, so the first row starts earliest.
-        let key = (row..row + rows).map(start).min().unwrap_or(0);
-        let ranges = (row..row + rows)
-            .map(|i| (start(i) - key, last_key(i) + 1 - key))
-            .collect();
-        Tile {
-            row,
-            rows,
-            key,
-            keys: last_key(row + rows - 1) + 1 - key,
-            ranges,
-        }
-    })
-}
-
-/// The part of `x` `[B, T, H, Dh]` that begins at one position and head; rows are `H·Dh` apart.
-fn head(
-    x: &[f32],
-    positions: usize,
-    heads: usize,
-    d: usize,
-    b: usize,
-    position: usize,
-    h: usize,
-) -> &[f32] {
-    let end = (b + 1) * positions * heads * d;
-    &x[((b * positions + position) * heads + h) * d..end]
-}
-
-/// The starts of one sequence: its own row, or the one row that serves all.
-fn starts_of(starts: &[i32], t: usize, b: usize) -> &[i32] {
-    if starts.len() == t {
-        starts
-    } else {
-        &starts[b * t..(b + 1) * t]
-    }
-}
-
-/// Probabilities of a tile into `p`.
-fn probabilities(
-    p: &mut Vec<f32>,
-    q: &[f32],
-    k: &[f32],
-    dims: &Dims,
-    tile: &Tile,
-    b: usize,
-    h: usize,
-) {
-    let (d, kv) = (dims.head_dim, h / (dims.heads / dims.kv_heads));
-    let q = View::strided(
-        head(q, dims.t, dims.heads, d, b, tile.row, h),
-        tile.rows,
-        d,
-        dims.heads * d,
-    );
-    let k = View::strided(
-        head(k, dims.s, dims.kv_heads, d, b, tile.key, kv),
-        tile.keys,
-        d,
-        dims.kv_heads * d,
-    );
-    p.resize(tile.rows * tile.keys, 0.0);
-    product(p, tile.keys, q, k.t(), dims.scale(), false, Threads::One);
-    softmax_rows(p, tile.keys, &tile.ranges);
-}
-
-/// `q` `[B, T, H, Dh]`, `k` and `v` `[B, S, K, Dh]` to `[B, T, H, Dh]`.
-pub(crate) fn forward(q: &[f32], k: &[f32], v: &[f32], starts: &[i32], dims: &Dims) -> Vec<f32> {
-    let d = dims.head_dim;
-    // Head-major while computing, so that every task owns a contiguous piece.
-    let mut by_head = vec![0.0; dims.batch * dims.heads * dims.t * d];
-    by_head
-        .par_chunks_mut(dims.t * d)
-        .enumerate()
-        .for_each_init(Vec::new, |p, (index, out)| {
-            let (b, h) = (index / dims.heads, index % dims.heads);
-            let kv = h / (dims.heads / dims.kv_heads);
-            for tile in tiles(dims, starts_of(starts, dims.t, b)) {
-                probabilities(p, q, k, dims, &tile, b, h);
-                let v = head(v, dims.s, dims.kv_heads, d, b, tile.key, kv);
-                let v = View::strided(v, tile.keys, d, dims.kv_heads * d);
-                let out = &mut out[tile.row * d..(tile.row + tile.rows) * d];
-                product(
-                    out,
-                    d,
-                    View::new(p, tile.rows, tile.keys),
-                    v,
-                    1.0,
-                    false,
-                    Threads::One,
-                );
-            }
-        });
-    token_major(&by_head, dims.t, dims.heads, d, dims.heads)
-}
-
-/// `[B, groups·G, T, Dh]` to `[B, T, groups, Dh]`, summing the G heads of each group in order.
-fn token_major(by_head: &[f32], t: usize, heads: usize, d: usize, groups: usize) -> Vec<f32> {
-    let g = heads / groups;
-    let mut out = vec![0.0; by_head.len() / g];
-    out.par_chunks_mut(groups * d)
-        .enumerate()
-        .for_each(|(token, out)| {
-            let (b, position) = (token / t, token % t);
-            for (group, out) in out.chunks_exact_mut(d).enumerate() {
-                for h in group * g..(group + 1) * g {
-                    let at = ((b * heads + h) * t + position) * d;
-                    out.iter_mut()
-                        .zip(&by_head[at..at + d])
-                        .for_each(|(sum, x)| *sum += x);
+    /// Turns a block of scores into `exp(scale · score - max)`, zero where not allowed; updates the
+    /// running maximum and sum and gives the factor of what was summed before.
+    fn online_softmax(
+        scores: &mut [f32],
+        scale: f32,
+        mask: Option<(i32, &Lane<i32>, &Lane<i32>)>,
+        max: &mut Lane<f32>,
+        sum: &mut Lane<f32>,
+        factor: &mut Lane<f32>,
+    ) {
+        if let Some((key, first, last)) = mask {
+            for (key, row) in (key..).zip(scores.chunks_exact_mut(LANES)) {
+                for lane in 0..LANES {
+                    let allowed = first[lane] <= key && key <= last[lane];
+                    row[lane] = if allowed { row[lane] } else { f32::NEG_INFINITY };
                 }
             }
-        });
-    out
+        }
+        let old = *max;
+        let mut highest = [f32::NEG_INFINITY; LANES];
+        for row in scores.chunks_exact(LANES) {
+            for lane in 0..LANES {
+                let x = row[lane];
+                highest[lane] = if x > highest[lane] { x } else { highest[lane] };
+            }
+        }
+        for lane in 0..LANES {
+            let x = highest[lane] * scale;
+            max[lane] = if x > old[lane] { x } else { old[lane] };
+            factor[lane] = exp(old[lane] - max[lane]);
+        }
+        let mut total = [0.0; LANES];
+        for row in scores.chunks_exact_mut(LANES) {
+            for lane in 0..LANES {
+                let x = row[lane] * scale - max[lane];
+                // Exactly zero, not the smallest number that `exp` gives: those are slow.
+                let p = if x < -87.0 { 0.0 } else { exp(x) };
+                row[lane] = p;
+                total[lane] += p;
+            }
+        }
+        for lane in 0..LANES {
+            sum[lane] = sum[lane] * factor[lane] + total[lane];
+        }
+    }
 }
 
-#[derive(Default)]
-struct Scratch {
-    p: Vec<f32>,
-    dp: Vec<f32>,
-    delta: Vec<f32>,
+multiversion! {
+    /// Multiplies every row of 32 lanes.
+    fn scale_lanes(rows: &mut [f32], factor: &Lane<f32>) {
+        for row in rows.chunks_exact_mut(LANES) {
+            for lane in 0..LANES {
+                row[lane] *= factor[lane];
+            }
+        }
+    }
 }
 
-/// Gradients of `q`, `k` and `v`.
-pub(crate) fn backward(
-    [q, k, v]: [&[f32]; 3],
-    starts: &[i32],
-    out: &[f32],
-    dout: &[f32],
-    dims: &Dims,
-) -> [Vec<f32>; 3] {
-    let d = dims.head_dim;
-    let (query_len, key_len) = (dims.t * d, dims.s * d);
-    let pairs = dims.batch * dims.heads;
-    let mut dq = vec![0.0; pairs * query_len];
-    let mut dk = vec![0.0; pairs * key_len];
-    let mut dv = vec![0.0; pairs * key_len];
-    let tasks = dq
-        .par_chunks_mut(query_len)
-        .zip(dk.par_chunks_mut(key_len))
-        .zip(dv.par_chunks_mut(key_len));
-    tasks
+/// Attention of every query, to `out` `[panel][head][Dh][32]`, and what its softmax divided by to
+/// `softmax` `[panel][head][2][32]`: the largest scaled score, and the inverse of the sum of the
+/// exponentials of the differences to it.
+pub(crate) fn forward(inputs: &Inputs<'_>, out: &mut [f32], softmax: &mut [f32]) {
+    let d = inputs.head_dim;
+    out.par_chunks_exact_mut(d * LANES)
+        .zip(softmax.par_chunks_exact_mut(2 * LANES))
         .enumerate()
-        .for_each_init(Scratch::default, |scratch, (index, ((dq, dk), dv))| {
-            let (b, h) = (index / dims.heads, index % dims.heads);
-            let kv = h / (dims.heads / dims.kv_heads);
-            let (row_q, row_k) = (dims.heads * d, dims.kv_heads * d);
-            for tile in tiles(dims, starts_of(starts, dims.t, b)) {
-                let Scratch { p, dp, delta } = &mut *scratch;
-                probabilities(p, q, k, dims, &tile, b, h);
-                let dout = head(dout, dims.t, dims.heads, d, b, tile.row, h);
-                let out = head(out, dims.t, dims.heads, d, b, tile.row, h);
-                delta.resize(tile.rows, 0.0);
-                row_dots(dout, out, row_q, d, delta);
-                let keys = tile.key * d..(tile.key + tile.keys) * d;
-                let dout = View::strided(dout, tile.rows, d, row_q);
-                let probs = View::new(p, tile.rows, tile.keys);
-                product(
-                    &mut dv[keys.clone()],
-                    d,
-                    probs.t(),
-                    dout,
-                    1.0,
-                    true,
-                    Threads::One,
-                );
-                let v = View::strided(
-                    head(v, dims.s, dims.kv_heads, d, b, tile.key, kv),
-                    tile.keys,
-                    d,
-                    row_k,
-                );
-                dp.resize(tile.rows * tile.keys, 0.0);
-                product(dp, tile.keys, dout, v.t(), 1.0, false, Threads::One);
-                score_gradient(p, dp, tile.keys, delta);
-                let ds = View::new(dp, tile.rows, tile.keys);
-                let k = View::strided(
-                    head(k, dims.s, dims.kv_heads, d, b, tile.key, kv),
-                    tile.keys,
-                    d,
-                    row_k,
-                );
-                let dq = &mut dq[tile.row * d..(tile.row + tile.rows) * d];
-                product(dq, d, ds, k, dims.scale(), false, Threads::One);
-                let q = View::strided(
-                    head(q, dims.t, dims.heads, d, b, tile.row, h),
-                    tile.rows,
-                    d,
-                    row_q,
-                );
-                product(
-                    &mut dk[keys],
-                    d,
-                    ds.t(),
-                    q,
-                    dims.scale(),
-                    true,
-                    Threads::One,
+        .for_each(|(index, (out, softmax))| {
+            let (panel, head) = (index / inputs.heads, index % inputs.heads);
+            forward_panel(inputs, panel, head, out, softmax);
+        });
+}
+
+fn forward_panel(
+    inputs: &Inputs<'_>,
+    panel: usize,
+    head: usize,
+    out: &mut [f32],
+    softmax: &mut [f32],
+) {
+    let d = inputs.head_dim;
+    let (first, last) = inputs.ranges.panel(panel);
+    let (keys, common) = key_panels(first, last);
+    let q = &inputs.q.get(panel, head, d)[..d * LANES];
+    let mut scores = scratch(BLOCK * LANES * LANES);
+    let (mut max, mut sum, mut factor) = ([LOWEST; LANES], [0.0; LANES], [0.0; LANES]);
+    out.fill(0.0);
+    let mut from = keys.start;
+    while from < keys.end {
+        // Blocks end at multiples of BLOCK, so that they do not depend on where a range begins.
+        let to = ((from / BLOCK + 1) * BLOCK).min(keys.end);
+        let scores = &mut scores[..(to - from) * LANES * LANES];
+        inputs.scores(from..to, head, q, scores);
+        let (low, high) = ((from * LANES) as i32, (to * LANES) as i32);
+        let whole = common.start <= low && high <= common.end;
+        let mask = (!whole).then_some((low, first, last));
+        online_softmax(
+            scores,
+            inputs.scale(),
+            mask,
+            &mut max,
+            &mut sum,
+            &mut factor,
+        );
+        if from > keys.start {
+            scale_lanes(out, &factor);
+        }
+        multiply(
+            [d, scores.len() / LANES, 1],
+            Left::Panels(
+                inputs.v.get(from, inputs.kv_head(head), d),
+                inputs.v.width * LANES,
+            ),
+            Right::new(scores, scores.len()),
+            Out::panels(out, d * LANES, true),
+        );
+        from = to;
+    }
+    for lane in 0..LANES {
+        factor[lane] = if sum[lane] == 0.0 {
+            0.0
+        } else {
+            1.0 / sum[lane]
+        };
+    }
+    softmax[..LANES].copy_from_slice(&max);
+    softmax[LANES..].copy_from_slice(&factor);
+    scale_lanes(out, &factor);
+}
+
+multiversion! {
+    /// `p = exp(scale · score - max) · factor`, zero where not allowed, in place, and
+    /// `dp ← p · (dp - delta) · scale`.
+    fn score_gradient(
+        scores: &mut [f32],
+        dp: &mut [f32],
+        scale: f32,
+        mask: (i32, &Lane<i32>, &Lane<i32>),
+        softmax: (&Lane<f32>, &Lane<f32>),
+        delta: &Lane<f32>,
+    ) {
+        let ((key, first, last), (max, factor)) = (mask, softmax);
+        for ((key, row), dp) in (key..).zip(scores.chunks_exact_mut(LANES)).zip(dp.chunks_exact_mut(LANES)) {
+            for lane in 0..LANES {
+                let x = row[lane] * scale - max[lane];
+                let allowed = first[lane] <= key && key <= last[lane];
+                let p = if !allowed || x < -87.0 { 0.0 } else { exp(x) * factor[lane] };
+                row[lane] = p;
+                dp[lane] = p * (dp[lane] - delta[lane]) * scale;
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// `Σ a · b` over rows, lane by lane.
+    fn lane_dots(a: &[f32], b: &[f32], out: &mut Lane<f32>) {
+        *out = [0.0; LANES];
+        for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
+            for lane in 0..LANES {
+                out[lane] += a[lane] * b[lane];
+            }
+        }
+    }
+}
+
+/// What the backward pass reads besides its inputs, all as [`forward`] wrote it.
+#[derive(Clone, Copy)]
+pub(crate) struct Outputs<'a> {
+    pub out: &'a [f32],
+    pub softmax: &'a [f32],
+    /// Gradient of `out`.
+    pub dout: &'a [f32],
+}
+
+/// Gradients of queries, keys and values, head by head: keys and values have one for each query
+/// head that reads them, because heads are computed on different threads.
+pub(crate) struct Gradients {
+    /// `[segment][head]`, each with the panels `[Dh][32]` of queries, keys and values.
+    values: Scratch,
+    /// Panels of queries and of keys in a segment.
+    segment: [usize; 2],
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+/// Which of the three gradients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Queries,
+    Keys,
+    Values,
+}
+
+impl Gradients {
+    /// One panel of a gradient, `[heads·Dh][32]`, those of keys and values summed over the heads
+    /// that read them, in order.
+    pub(crate) fn panel(&self, of: Of, panel: usize, out: &mut [f32]) {
+        let len = self.head_dim * LANES;
+        let [queries, keys] = self.segment;
+        let (size, before, group) = match of {
+            Of::Queries => (queries, 0, 1),
+            Of::Keys => (keys, queries, self.heads / self.kv_heads),
+            Of::Values => (keys, queries + keys, self.heads / self.kv_heads),
+        };
+        let get = |head: usize| {
+            let chunk = (panel / size * self.heads + head) * (queries + 2 * keys);
+            &self.values[(chunk + before + panel % size) * len..][..len]
+        };
+        for (index, sum) in out.chunks_exact_mut(len).enumerate() {
+            sum.copy_from_slice(get(index * group));
+            for head in index * group + 1..(index + 1) * group {
+                sum.iter_mut().zip(get(head)).for_each(|(sum, x)| *sum += x);
+            }
+        }
+    }
+}
+
+/// Panels of queries and of keys that no range crosses: the fewest sequences of `t` queries over as
+/// many keys that fill whole panels; everything when the numbers differ.
+fn segment([queries, keys]: [usize; 2], [t, s]: [usize; 2]) -> [usize; 2] {
+    if t != s {
+        return [queries, keys];
+    }
+    let mut sequences = 1;
+    while !(sequences * t).is_multiple_of(LANES) {
+        sequences += 1;
+    }
+    [(sequences * t / LANES).min(queries); 2]
+}
+
+/// Gradients for sequences of `t` queries over `s` keys.
+pub(crate) fn backward(
+    inputs: &Inputs<'_>,
+    outputs: &Outputs<'_>,
+    batch: usize,
+    [t, s]: [usize; 2],
+) -> Gradients {
+    let (d, heads) = (inputs.head_dim, inputs.heads);
+    let panels = [panels_of(batch * t), panels_of(batch * s)];
+    let segment = segment(panels, [t, s]);
+    let [queries, keys] = segment;
+    let chunk = (queries + 2 * keys) * d * LANES;
+    let mut values = scratch(panels[0].div_ceil(queries) * heads * chunk);
+    values
+        .par_chunks_exact_mut(chunk)
+        .enumerate()
+        .for_each(|(index, chunk)| {
+            let (number, head) = (index / heads, index % heads);
+            let (dq, rest) = chunk.split_at_mut(queries * d * LANES);
+            let (dk, dv) = rest.split_at_mut(keys * d * LANES);
+            dk.fill(0.0);
+            dv.fill(0.0);
+            let range = number * queries..panels[0];
+            for (panel, dq) in range.zip(dq.chunks_exact_mut(d * LANES)) {
+                backward_panel(
+                    inputs,
+                    outputs,
+                    panel,
+                    head,
+                    number * keys,
+                    [dq, &mut *dk, &mut *dv],
                 );
             }
         });
-    [
-        token_major(&dq, dims.t, dims.heads, d, dims.heads),
-        token_major(&dk, dims.s, dims.heads, d, dims.kv_heads),
-        token_major(&dv, dims.s, dims.heads, d, dims.kv_heads),
-    ]
+    Gradients {
+        values,
+        segment,
+        heads,
+        kv_heads: inputs.kv_heads,
+        head_dim: d,
+    }
+}
+
+fn backward_panel(
+    inputs: &Inputs<'_>,
+    outputs: &Outputs<'_>,
+    panel: usize,
+    head: usize,
+    start: usize,
+    [dq, dk, dv]: [&mut [f32]; 3],
+) {
+    let d = inputs.head_dim;
+    let index = panel * inputs.heads + head;
+    let (first, last) = inputs.ranges.panel(panel);
+    let (keys, _) = key_panels(first, last);
+    let q = &inputs.q.get(panel, head, d)[..d * LANES];
+    let out = &outputs.out[index * d * LANES..][..d * LANES];
+    let dout = &outputs.dout[index * d * LANES..][..d * LANES];
+    let softmax = &outputs.softmax[index * 2 * LANES..][..2 * LANES];
+    let [max, factor] = [0, LANES]
+        .map(|at| <&Lane<f32>>::try_from(&softmax[at..at + LANES]).expect("one value a lane"));
+    let mut delta = [0.0; LANES];
+    lane_dots(out, dout, &mut delta);
+    let size = BACKWARD_BLOCK * LANES * LANES;
+    let (mut p, mut ds) = (scratch(size), scratch(size));
+    let (mut p_rows, mut ds_rows) = (scratch(size), scratch(size));
+    let kv_head = inputs.kv_head(head);
+    dq.fill(0.0);
+    for from in keys.clone().step_by(BACKWARD_BLOCK) {
+        let to = (from + BACKWARD_BLOCK).min(keys.end);
+        let size = (to - from) * LANES * LANES;
+        let (p, ds) = (&mut p[..size], &mut ds[..size]);
+        inputs.scores(from..to, head, q, p);
+        for (key, dp) in (from..to).zip(ds.chunks_exact_mut(LANES * LANES)) {
+            inputs.against(inputs.v.get(key, kv_head, d), dout, dp);
+        }
+        score_gradient(
+            p,
+            ds,
+            inputs.scale(),
+            ((from * LANES) as i32, first, last),
+            (max, factor),
+            &delta,
+        );
+        multiply(
+            [d, size / LANES, 1],
+            Left::Panels(inputs.k.get(from, kv_head, d), inputs.k.width * LANES),
+            Right::new(ds, size),
+            Out::panels(dq, d * LANES, true),
+        );
+        // Lanes become keys: the sums of the other two products run over queries.
+        for (lanes, rows) in [(&*p, &mut p_rows), (&*ds, &mut ds_rows)] {
+            let panels = lanes.chunks_exact(LANES * LANES);
+            for (lanes, rows) in panels.zip(rows.chunks_exact_mut(LANES * LANES)) {
+                to_rows(lanes, LANES, LANES, rows, LANES);
+            }
+        }
+        let at = (from - start) * d * LANES;
+        for (left, right, sums) in [(dout, &p_rows, &mut *dv), (q, &ds_rows, &mut *dk)] {
+            multiply(
+                [d, LANES, to - from],
+                Left::Rows(left, LANES),
+                Right::new(right, LANES * LANES),
+                Out::panels(&mut sums[at..], d * LANES, true),
+            );
+        }
+    }
 }

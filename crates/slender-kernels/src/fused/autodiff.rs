@@ -1,13 +1,17 @@
 //! The kernels under autodiff: each records its inputs and, in the backward pass, calls its
 //! gradient kernel.
 
-use super::{FusedOps, Kernels};
-use burn::backend::Autodiff;
+use super::{AttentionParts, FusedOps, Kernels};
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, TensorMetadata};
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
+
+/// A tensor of the graph. Weights are kept as such, because a gradient that is there already is
+/// taken out of the container and added to in place.
+type Tracked<B> = FloatTensor<Autodiff<B>>;
 
 /// Registers each gradient whose parent is tracked. A macro because the nodes' type has no public name.
 macro_rules! register {
@@ -22,10 +26,10 @@ macro_rules! register {
 
 impl<B: Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn slender_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let ((x, x_node), (weight, weight_node)) = (x.into_parts(), weight.into_parts());
-        let y = B::linear_forward(&x, &weight);
+        let (x, x_node) = x.into_parts();
+        let y = B::linear_forward(&x, weight.primitive());
         match Linear
-            .prepare::<C>([x_node, weight_node])
+            .prepare::<C>([x_node, weight.node()])
             .compute_bound()
             .stateful()
         {
@@ -86,14 +90,90 @@ impl<B: Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let ((q, q_node), (k, k_node), (v, v_node)) =
             (q.into_parts(), k.into_parts(), v.into_parts());
-        let out = B::attention_forward(&q, &k, &v, &starts);
+        let out = B::attention_forward([&q, &k, &v], &starts);
         match Attention
             .prepare::<C>([q_node, k_node, v_node])
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish((q, k, v, starts, out.clone()), out),
+            OpsKind::Tracked(prep) => prep.finish((q, k, v, starts), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
+        }
+    }
+
+    fn slender_attention_block(
+        x: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        o: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        starts: IntTensor<Self>,
+        heads: usize,
+        eps: f32,
+        recompute: bool,
+    ) -> FloatTensor<Self> {
+        let weights = [norm, q, k, v, o];
+        let (x, x_node) = x.into_parts();
+        let [n0, n1, n2, n3, n4] = weights.each_ref().map(Tracked::<B>::node);
+        let parts = AttentionParts {
+            weights: weights.each_ref().map(|weight| weight.primitive().clone()),
+            cos: cos.into_primitive(),
+            sin: sin.into_primitive(),
+            starts,
+            heads,
+            eps,
+        };
+        match AttentionBlock
+            .prepare::<C>([x_node, n0, n1, n2, n3, n4])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (y, kept) = B::attention_block(&x, &parts, !recompute);
+                prep.finish((x, parts, weights, kept), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::attention_block(&x, &parts, false).0),
+        }
+    }
+
+    fn slender_feed_forward(
+        x: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        down: FloatTensor<Self>,
+        eps: f32,
+        recompute: bool,
+    ) -> FloatTensor<Self> {
+        let weights = [norm, gate, up, down];
+        let (x, x_node) = x.into_parts();
+        let [n0, n1, n2, n3] = weights.each_ref().map(Tracked::<B>::node);
+        let plain = weights.each_ref().map(|weight| weight.primitive().clone());
+        match FeedForward
+            .prepare::<C>([x_node, n0, n1, n2, n3])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (y, kept) = B::feed_forward(&x, &plain, eps, !recompute);
+                prep.finish((x, weights, eps, kept), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::feed_forward(&x, &plain, eps, false).0),
+        }
+    }
+
+    fn slender_embedding(weight: FloatTensor<Self>, tokens: IntTensor<Self>) -> FloatTensor<Self> {
+        let y = B::gather(weight.primitive(), &tokens);
+        match Embedding
+            .prepare::<C>([weight.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((weight, tokens), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 
@@ -102,18 +182,20 @@ impl<B: Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        let ((hidden, hidden_node), (weight, weight_node)) =
-            (hidden.into_parts(), weight.into_parts());
+        let (hidden, hidden_node) = hidden.into_parts();
         match CrossEntropy
-            .prepare::<C>([hidden_node, weight_node])
+            .prepare::<C>([hidden_node, weight.node()])
             .compute_bound()
             .stateful()
         {
             OpsKind::Tracked(prep) => {
-                let [loss, dhidden, dweight] = B::cross_entropy_grad(&hidden, &weight, &targets);
-                prep.finish((dhidden, dweight), loss)
+                let [loss, dhidden, dweight] =
+                    B::cross_entropy_grad(&hidden, weight.primitive(), &targets);
+                prep.finish((dhidden, dweight, weight), loss)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::cross_entropy(&hidden, &weight, &targets)),
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::cross_entropy(&hidden, weight.primitive(), &targets))
+            }
         }
     }
 }
@@ -122,17 +204,18 @@ impl<B: Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
 struct Linear;
 
 impl<B: Kernels> Backward<B, 2> for Linear {
-    type State = (FloatTensor<B>, FloatTensor<B>);
+    type State = (FloatTensor<B>, Tracked<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (x, weight) = ops.state;
         let dy = grads.consume::<B>(&ops.node);
         let [x_node, weight_node] = ops.parents;
         if let Some(node) = x_node {
-            grads.register::<B>(node.id, B::linear_grad_input(&dy, &weight));
+            grads.register::<B>(node.id, B::linear_grad_input(&dy, weight.primitive()));
         }
         if let Some(node) = weight_node {
-            grads.register::<B>(node.id, B::linear_grad_weight(&dy, &x));
+            let sum = grads.remove::<B>(&weight);
+            grads.register::<B>(node.id, B::linear_grad_weight(&dy, &x, sum));
         }
     }
 }
@@ -182,19 +265,65 @@ impl<B: Kernels> Backward<B, 1> for Rope {
 struct Attention;
 
 impl<B: Kernels> Backward<B, 3> for Attention {
-    type State = (
-        FloatTensor<B>,
-        FloatTensor<B>,
-        FloatTensor<B>,
-        IntTensor<B>,
-        FloatTensor<B>,
-    );
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, IntTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (q, k, v, starts, out) = ops.state;
+        let (q, k, v, starts) = ops.state;
         let dout = grads.consume::<B>(&ops.node);
-        let gradients = B::attention_grad([&q, &k, &v], &starts, &out, &dout);
+        let gradients = B::attention_grad([&q, &k, &v], &starts, &dout);
         register!(B, grads, ops.parents, gradients);
+    }
+}
+
+#[derive(Debug)]
+struct AttentionBlock;
+
+impl<B: Kernels> Backward<B, 6> for AttentionBlock {
+    type State = (
+        FloatTensor<B>,
+        AttentionParts<B>,
+        [Tracked<B>; 5],
+        Option<[FloatTensor<B>; 3]>,
+    );
+
+    fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, parts, weights, kept) = ops.state;
+        let dy = grads.consume::<B>(&ops.node);
+        let sums = weights.each_ref().map(|weight| grads.remove::<B>(weight));
+        let (dx, [d0, d1, d2, d3, d4]) = B::attention_block_grad(&x, &parts, kept, &dy, sums);
+        register!(B, grads, ops.parents, [dx, d0, d1, d2, d3, d4]);
+    }
+}
+
+#[derive(Debug)]
+struct FeedForward;
+
+impl<B: Kernels> Backward<B, 5> for FeedForward {
+    type State = (FloatTensor<B>, [Tracked<B>; 4], f32, Option<FloatTensor<B>>);
+
+    fn backward(self, ops: Ops<Self::State, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, weights, eps, kept) = ops.state;
+        let dy = grads.consume::<B>(&ops.node);
+        let sums = weights.each_ref().map(|weight| grads.remove::<B>(weight));
+        let weights = weights.map(Tracked::<B>::into_primitive);
+        let (dx, [d0, d1, d2, d3]) = B::feed_forward_grad(&x, &weights, eps, kept, &dy, sums);
+        register!(B, grads, ops.parents, [dx, d0, d1, d2, d3]);
+    }
+}
+
+#[derive(Debug)]
+struct Embedding;
+
+impl<B: Kernels> Backward<B, 1> for Embedding {
+    type State = (Tracked<B>, IntTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (weight, tokens) = ops.state;
+        let dy = grads.consume::<B>(&ops.node);
+        let sum = grads.remove::<B>(&weight);
+        let rows = weight.primitive().shape()[0];
+        let gradient = B::gather_grad(&dy, &tokens, rows, sum);
+        register!(B, grads, ops.parents, [gradient]);
     }
 }
 
@@ -202,13 +331,15 @@ impl<B: Kernels> Backward<B, 3> for Attention {
 struct CrossEntropy;
 
 impl<B: Kernels> Backward<B, 2> for CrossEntropy {
-    type State = (FloatTensor<B>, FloatTensor<B>);
+    type State = (FloatTensor<B>, FloatTensor<B>, Tracked<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dhidden, dweight) = ops.state;
+        let (dhidden, dweight, weight) = ops.state;
         // The upstream gradient is one number, `[1]`; both gradients are linear in it.
-        let upstream = B::float_reshape(grads.consume::<B>(&ops.node), [1, 1].into());
-        let scale = |gradient| B::float_mul(gradient, upstream.clone());
-        register!(B, grads, ops.parents, [scale(dhidden), scale(dweight)]);
+        let upstream = grads.consume::<B>(&ops.node);
+        let sum = grads.remove::<B>(&weight);
+        let dhidden = B::scaled(dhidden, &upstream, None);
+        let dweight = B::scaled(dweight, &upstream, sum);
+        register!(B, grads, ops.parents, [dhidden, dweight]);
     }
 }

@@ -1,41 +1,61 @@
-//! Output projection with cross-entropy, a few rows of logits at a time.
+//! Output projection with cross-entropy, a chunk of tokens at a time.
 //!
-//! The gradient is computed in the same pass as the loss, while a chunk's logits are in cache, for
-//! an upstream gradient of 1; the backward pass only scales it. `[N, V]` logits never exist.
+//! A chunk's logits are token panels, `[panel][V][32]`: the softmax runs down the lanes and all three
+//! products read the `[V, D]` weight where it lies. The gradient is computed in the same pass as the
+//! loss, for an upstream gradient of 1; the backward pass only scales it. `[N, V]` logits never exist.
 
-use super::linear::{Threads, View, product};
-use super::simd::{exp, multiversion, sum_by};
+use super::buffers::{fresh, scratch};
+use super::gemm::{LANES, Left, Out, Right, multiply_by_rows};
+use super::linear::{Gradient, weight_gradients};
+use super::panels::{packed_len, panels_of, rows_to_packed, to_lanes, to_rows};
+use super::simd::{exp, multiversion};
 use rayon::prelude::*;
 
-/// Elements of logits held at once.
-const CHUNK: usize = 1 << 20;
-/// Rows a task takes within a chunk.
-const ROWS: usize = 4;
+/// Elements of logits held at once, 32 MB: fewer make the weight and its gradient, which are read
+/// once a chunk, the larger traffic.
+const CHUNK: usize = 1 << 23;
+/// Rows of the vocabulary, or of the hidden state's gradient, that a task computes.
+const ROWS_PER_TASK: usize = 96;
+
+/// Exponentials that are summed before they join the total.
+const SUMMED: usize = 128;
 
 multiversion! {
-    /// Turns rows of logits into `softmax - onehot` (0 where ignored) and writes each row's loss.
-    fn softmax_loss(logits: &mut [f32], v: usize, targets: &[i32], losses: &mut [f32]) {
-        for ((row, &target), loss) in logits.chunks_exact_mut(v).zip(targets).zip(losses) {
-            if target < 0 {
-                row.fill(0.0);
-                *loss = 0.0;
-                continue;
+    /// Lane by lane: the largest logit, and the sum of `exp(logit - largest)`.
+    fn lane_softmax(logits: &[f32], max: &mut [f32; LANES], sum: &mut [f32; LANES]) {
+        *max = [f32::NEG_INFINITY; LANES];
+        for row in logits.chunks_exact(LANES) {
+            for lane in 0..LANES {
+                let x = row[lane];
+                max[lane] = if x > max[lane] { x } else { max[lane] };
             }
-            let mut max = f32::NEG_INFINITY;
-            for &x in row.iter() {
-                max = if x > max || x.is_nan() { x } else { max };
+        }
+        *sum = [0.0; LANES];
+        // Sums of sums: one sum over a whole vocabulary would lose two digits.
+        for rows in logits.chunks(SUMMED * LANES) {
+            let mut part = [0.0; LANES];
+            for row in rows.chunks_exact(LANES) {
+                for lane in 0..LANES {
+                    part[lane] += exp(row[lane] - max[lane]);
+                }
             }
-            let right = row[target as usize] - max;
-            for x in row.iter_mut() {
-                *x = exp(*x - max);
+            for lane in 0..LANES {
+                sum[lane] += part[lane];
             }
-            let sum = sum_by(v, |i| row[i]);
-            *loss = sum.ln() - right;
-            let inverse = 1.0 / sum;
-            for x in row.iter_mut() {
-                *x *= inverse;
+        }
+    }
+}
+
+multiversion! {
+    /// `exp(logit - max) · factor` in place. Not the exponential of the difference to the
+    /// log-sum-exp: rounding that to f32 costs digits when logits are large.
+    fn probabilities(logits: &mut [f32], max: &[f32; LANES], factor: &[f32; LANES]) {
+        for row in logits.chunks_exact_mut(LANES) {
+            for lane in 0..LANES {
+                let x = row[lane] - max[lane];
+                // Exactly zero, not the smallest number that `exp` gives: those are slow.
+                row[lane] = if x < -87.0 { 0.0 } else { exp(x) * factor[lane] };
             }
-            row[target as usize] -= 1.0;
         }
     }
 }
@@ -49,69 +69,148 @@ pub(crate) struct Problem<'a> {
     pub v: usize,
 }
 
-impl Problem<'_> {
-    /// Calls `each(rows, hidden, softmax - onehot)` chunk by chunk; returns the summed loss.
-    fn chunks(&self, mut each: impl FnMut(std::ops::Range<usize>, &[f32], &[f32])) -> f32 {
-        let (n, d, v) = (self.targets.len(), self.d, self.v);
-        let rows = (CHUNK / v).clamp(32, 4096).min(n.max(1));
-        let mut logits = vec![0.0; rows * v];
-        let mut losses = vec![0.0; n];
-        for start in (0..n).step_by(rows) {
-            let range = start..(start + rows).min(n);
-            let hidden = &self.hidden[range.start * d..range.end * d];
-            let logits = &mut logits[..range.len() * v];
-            let weight = View::new(self.weight, v, d);
-            product(
-                logits,
-                v,
-                View::new(hidden, range.len(), d),
-                weight.t(),
-                1.0,
-                false,
-                Threads::All,
-            );
-            logits
-                .par_chunks_mut(ROWS * v)
-                .zip(self.targets[range.clone()].par_chunks(ROWS))
-                .zip(losses[range.clone()].par_chunks_mut(ROWS))
-                .for_each(|((logits, targets), losses)| softmax_loss(logits, v, targets, losses));
-            each(range, hidden, logits);
-        }
-        losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() as f32
-    }
+/// Gradients for an upstream gradient of 1.
+struct Gradients {
+    hidden: Vec<f32>,
+    weight: Vec<f32>,
+}
 
+impl Problem<'_> {
     /// The summed loss.
     pub(crate) fn loss(&self) -> f32 {
-        self.chunks(|_, _, _| {})
+        self.run(None)
     }
 
     /// The summed loss, and the gradients of `hidden` and `weight`.
     pub(crate) fn loss_and_gradients(&self) -> (f32, Vec<f32>, Vec<f32>) {
-        let (d, v) = (self.d, self.v);
-        let mut dhidden = vec![0.0; self.hidden.len()];
-        let mut dweight = vec![0.0; self.weight.len()];
-        let loss = self.chunks(|rows, hidden, error| {
-            let error = View::new(error, rows.len(), v);
-            let out = &mut dhidden[rows.start * d..rows.end * d];
-            product(
-                out,
-                d,
-                error,
-                View::new(self.weight, v, d),
-                1.0,
-                false,
-                Threads::All,
-            );
-            product(
-                &mut dweight,
-                d,
-                error.t(),
-                View::new(hidden, rows.len(), d),
-                1.0,
-                true,
-                Threads::All,
-            );
-        });
-        (loss, dhidden, dweight)
+        let mut gradients = Gradients {
+            hidden: fresh(self.hidden.len()),
+            weight: fresh(self.weight.len()),
+        };
+        let loss = self.run(Some(&mut gradients));
+        (loss, gradients.hidden, gradients.weight)
     }
+
+    fn run(&self, mut gradients: Option<&mut Gradients>) -> f32 {
+        let (n, d, v) = (self.targets.len(), self.d, self.v);
+        let panels = (CHUNK / (v * LANES)).clamp(2, 64).min(panels_of(n).max(1));
+        let mut logits = scratch(panels * v * LANES);
+        let mut lanes = scratch(panels * d * LANES);
+        let mut total = 0.0_f64;
+        for start in (0..n).step_by(panels * LANES) {
+            let end = (start + panels * LANES).min(n);
+            let count = panels_of(end - start);
+            let hidden = &self.hidden[start * d..end * d];
+            let targets = &self.targets[start..end];
+            let (logits, lanes) = (
+                &mut logits[..count * v * LANES],
+                &mut lanes[..count * d * LANES],
+            );
+            lanes
+                .par_chunks_exact_mut(d * LANES)
+                .zip(hidden.par_chunks(LANES * d))
+                .for_each(|(lanes, rows)| to_lanes(rows, rows.len() / d, d, d, lanes));
+            self.logits(lanes, logits);
+            let losses: Vec<f64> = logits
+                .par_chunks_exact_mut(v * LANES)
+                .zip(targets.par_chunks(LANES))
+                .map(|(logits, targets)| softmax_loss(logits, targets, gradients.is_some()))
+                .collect();
+            total += losses.iter().sum::<f64>();
+            if let Some(gradients) = &mut gradients {
+                self.hidden_gradient(logits, &mut gradients.hidden[start * d..end * d]);
+                let accumulate = start > 0;
+                self.weight_gradient(hidden, logits, &mut gradients.weight, accumulate);
+            }
+        }
+        if n == 0
+            && let Some(gradients) = gradients
+        {
+            gradients.weight.fill(0.0);
+        }
+        total as f32
+    }
+
+    /// Token panels `[panel][D][32]` to `[panel][V][32]`.
+    fn logits(&self, lanes: &[f32], logits: &mut [f32]) {
+        let (d, v) = (self.d, self.v);
+        multiply_by_rows(
+            [v, d, lanes.len() / (d * LANES)],
+            Left::Rows(self.weight, d),
+            Right::new(lanes, d * LANES),
+            Out::panels(logits, v * LANES, false),
+            ROWS_PER_TASK,
+        );
+    }
+
+    /// `Σ_v error · weight` to rows, from `error` in token panels.
+    fn hidden_gradient(&self, error: &[f32], rows: &mut [f32]) {
+        let (d, v) = (self.d, self.v);
+        let mut lanes = scratch(error.len() / v * d);
+        multiply_by_rows(
+            [d, v, error.len() / (v * LANES)],
+            Left::Columns(self.weight, d),
+            Right::new(error, v * LANES),
+            Out::panels(&mut lanes, d * LANES, false),
+            ROWS_PER_TASK,
+        );
+        rows.par_chunks_mut(LANES * d)
+            .zip(lanes.par_chunks_exact(d * LANES))
+            .for_each(|(rows, lanes)| to_rows(lanes, rows.len() / d, d, rows, d));
+    }
+
+    /// Adds `Σ_tokens error · hidden` to `gradient`, or writes it.
+    fn weight_gradient(
+        &self,
+        hidden: &[f32],
+        error: &[f32],
+        gradient: &mut [f32],
+        accumulate: bool,
+    ) {
+        let (d, v) = (self.d, self.v);
+        let mut packed = scratch(error.len() / (v * LANES) * packed_len(d));
+        packed
+            .par_chunks_exact_mut(packed_len(d))
+            .zip(hidden.par_chunks(LANES * d))
+            .for_each(|(packed, rows)| rows_to_packed(rows, rows.len() / d, d, d, packed));
+        let gradient = Gradient {
+            gradient,
+            accumulate,
+            inner: d,
+            dy: error,
+            dy_panel: v * LANES,
+            dy_row: 0,
+            x: &packed,
+        };
+        weight_gradients([gradient], hidden.len() / d);
+    }
+}
+
+/// The summed loss of one panel of logits, which become `softmax - onehot` if `gradient`, 0 in the
+/// lanes of ignored targets and beyond the last.
+fn softmax_loss(logits: &mut [f32], targets: &[i32], gradient: bool) -> f64 {
+    let (mut max, mut sum, mut factor) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    lane_softmax(logits, &mut max, &mut sum);
+    let mut loss = 0.0;
+    for (lane, &target) in targets
+        .iter()
+        .enumerate()
+        .filter(|(_, target)| **target >= 0)
+    {
+        factor[lane] = 1.0 / sum[lane];
+        // The difference to the maximum first: it is exact where it matters.
+        let right = logits[target as usize * LANES + lane] - max[lane];
+        loss += f64::from(sum[lane].ln() - right);
+    }
+    if gradient {
+        probabilities(logits, &max, &factor);
+        for (lane, &target) in targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| **target >= 0)
+        {
+            logits[target as usize * LANES + lane] -= 1.0;
+        }
+    }
+    loss
 }

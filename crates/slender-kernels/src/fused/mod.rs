@@ -7,16 +7,29 @@
 //!
 //! Sums run over fixed blocks in a fixed order, so results do not depend on the number of threads.
 
+#![expect(
+    clippy::too_many_arguments,
+    reason = "Burn's dispatch takes tensors one by one"
+)]
+
 mod attention;
+mod attention_block;
 mod autodiff;
+mod buffers;
+mod embedding;
+mod feed_forward;
 mod flex;
+mod gemm;
 mod linear;
 mod loss;
 mod norm;
+mod panels;
 mod rope;
 mod simd;
 mod swiglu;
 
+pub use buffers::release_buffers;
+pub(crate) use simd::check_environment;
 pub use simd::exp_slice;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -50,6 +63,33 @@ pub trait FusedOps: Backend {
         v: FloatTensor<Self>,
         starts: IntTensor<Self>,
     ) -> FloatTensor<Self>;
+    /// See [`crate::attention_block()`].
+    fn slender_attention_block(
+        x: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        o: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        starts: IntTensor<Self>,
+        heads: usize,
+        eps: f32,
+        recompute: bool,
+    ) -> FloatTensor<Self>;
+    /// See [`crate::feed_forward_block()`].
+    fn slender_feed_forward(
+        x: FloatTensor<Self>,
+        norm: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        down: FloatTensor<Self>,
+        eps: f32,
+        recompute: bool,
+    ) -> FloatTensor<Self>;
+    /// See [`crate::embedding()`].
+    fn slender_embedding(weight: FloatTensor<Self>, tokens: IntTensor<Self>) -> FloatTensor<Self>;
     /// See [`crate::cross_entropy()`].
     fn slender_cross_entropy(
         hidden: FloatTensor<Self>,
@@ -58,11 +98,33 @@ pub trait FusedOps: Backend {
     ) -> FloatTensor<Self>;
 }
 
+/// What the attention half of a block needs besides its input.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionParts<B: Backend> {
+    /// Weights of the norm, `[D]`, and of `q`, `k`, `v` and `o`, `[out, in]`.
+    pub weights: [FloatTensor<B>; 5],
+    /// `[T.., Dh/2]`.
+    pub cos: FloatTensor<B>,
+    /// `[T.., Dh/2]`.
+    pub sin: FloatTensor<B>,
+    /// First key that each query may see, `[B or 1, T]`.
+    pub starts: IntTensor<B>,
+    /// Query heads.
+    pub heads: usize,
+    pub eps: f32,
+}
+
 /// Forward and backward kernels on a backend's own tensors.
+///
+/// A gradient of a weight is added to `sum` where it is given, in place.
 pub(crate) trait Kernels: Backend {
     fn linear_forward(x: &FloatTensor<Self>, weight: &FloatTensor<Self>) -> FloatTensor<Self>;
     fn linear_grad_input(dy: &FloatTensor<Self>, weight: &FloatTensor<Self>) -> FloatTensor<Self>;
-    fn linear_grad_weight(dy: &FloatTensor<Self>, x: &FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_grad_weight(
+        dy: &FloatTensor<Self>,
+        x: &FloatTensor<Self>,
+        sum: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self>;
     fn rms_norm(x: &FloatTensor<Self>, weight: &FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
     /// Gradients of `x` and of the weight.
     fn rms_norm_grad(
@@ -85,19 +147,57 @@ pub(crate) trait Kernels: Backend {
         sin: &FloatTensor<Self>,
         direction: f32,
     ) -> FloatTensor<Self>;
+    /// Attention's output and what the gradient needs.
     fn attention_forward(
-        q: &FloatTensor<Self>,
-        k: &FloatTensor<Self>,
-        v: &FloatTensor<Self>,
+        qkv: [&FloatTensor<Self>; 3],
         starts: &IntTensor<Self>,
     ) -> FloatTensor<Self>;
-    /// Gradients of `q`, `k` and `v`, from the inputs, the output and its gradient.
+    /// Gradients of `q`, `k` and `v`, from the inputs and the gradient of the output.
     fn attention_grad(
         qkv: [&FloatTensor<Self>; 3],
         starts: &IntTensor<Self>,
-        out: &FloatTensor<Self>,
         dout: &FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 3];
+    /// The attention half of a block and, if `keep`, what the gradient needs.
+    fn attention_block(
+        x: &FloatTensor<Self>,
+        parts: &AttentionParts<Self>,
+        keep: bool,
+    ) -> (FloatTensor<Self>, Option<[FloatTensor<Self>; 3]>);
+    /// Gradients of `x` and of the weights; without `kept`, the forward pass is done again.
+    fn attention_block_grad(
+        x: &FloatTensor<Self>,
+        parts: &AttentionParts<Self>,
+        kept: Option<[FloatTensor<Self>; 3]>,
+        dy: &FloatTensor<Self>,
+        sums: [Option<FloatTensor<Self>>; 5],
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 5]);
+    /// The feed-forward half of a block, with weights of the norm, gate, up and down, and, if
+    /// `keep`, what the gradient needs.
+    fn feed_forward(
+        x: &FloatTensor<Self>,
+        weights: &[FloatTensor<Self>; 4],
+        eps: f32,
+        keep: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
+    /// Gradients of `x` and of the weights; without `kept`, the forward pass is done again.
+    fn feed_forward_grad(
+        x: &FloatTensor<Self>,
+        weights: &[FloatTensor<Self>; 4],
+        eps: f32,
+        kept: Option<FloatTensor<Self>>,
+        dy: &FloatTensor<Self>,
+        sums: [Option<FloatTensor<Self>>; 4],
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 4]);
+    /// Rows of `weight` `[V, D]`.
+    fn gather(weight: &FloatTensor<Self>, tokens: &IntTensor<Self>) -> FloatTensor<Self>;
+    /// Gradient of a weight of `rows` rows.
+    fn gather_grad(
+        dy: &FloatTensor<Self>,
+        tokens: &IntTensor<Self>,
+        rows: usize,
+        sum: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self>;
     fn cross_entropy(
         hidden: &FloatTensor<Self>,
         weight: &FloatTensor<Self>,
@@ -109,6 +209,12 @@ pub(crate) trait Kernels: Backend {
         weight: &FloatTensor<Self>,
         targets: &IntTensor<Self>,
     ) -> [FloatTensor<Self>; 3];
+    /// `x` times the one element of `factor`, in place, plus `sum`.
+    fn scaled(
+        x: FloatTensor<Self>,
+        factor: &FloatTensor<Self>,
+        sum: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self>;
 }
 
 /// Whether the fused kernels are wanted: always, unless the environment says `SLENDER_FUSED=0`,

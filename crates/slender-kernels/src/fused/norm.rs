@@ -9,7 +9,8 @@ use rayon::prelude::*;
 const ROWS: usize = 32;
 
 multiversion! {
-    fn forward_rows(x: &[f32], w: &[f32], y: &mut [f32], eps: f32) {
+    /// Rows of `w.len()` elements.
+    pub(crate) fn forward_rows(x: &[f32], w: &[f32], y: &mut [f32], eps: f32) {
         let d = w.len();
         for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
             let r = 1.0 / (sum_by(d, |i| x[i] * x[i]) / d as f32 + eps).sqrt();
@@ -21,7 +22,8 @@ multiversion! {
 }
 
 multiversion! {
-    fn backward_rows(x: &[f32], w: &[f32], dy: &[f32], dx: &mut [f32], dw: &mut [f32], eps: f32) {
+    /// Gradients of rows; adds to `dw`.
+    pub(crate) fn backward_rows(x: &[f32], w: &[f32], dy: &[f32], dx: &mut [f32], dw: &mut [f32], eps: f32) {
         let d = w.len();
         for ((x, dy), dx) in x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
             let r = 1.0 / (sum_by(d, |i| x[i] * x[i]) / d as f32 + eps).sqrt();

@@ -1,7 +1,84 @@
 //! Run-time choice of instruction set, and a vectorised exponential.
 //!
 //! Loops are written once in plain Rust over fixed-width blocks; [`multiversion!`] compiles each for
-//! AVX-512, AVX2 with FMA and the baseline (which is NEON on Arm) and picks at run time.
+//! AVX-512, AVX2 with FMA and the baseline (which is NEON on Arm) and picks at run time. The
+//! environment variable `SLENDER_SIMD` (`avx512`, `avx2` or `none`) forces a lower one, for tests and
+//! to find out whether a kernel is at fault.
+
+use std::sync::OnceLock;
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// 512-bit vectors and 32 registers.
+    Avx512,
+    /// 256-bit vectors with fused multiply-add.
+    Avx2,
+    /// What every processor of the target has: SSE2, or NEON on Arm.
+    Baseline,
+}
+
+/// The best instruction set of this processor.
+fn detected() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f")
+            && has!("avx512vl")
+            && has!("avx512bw")
+            && has!("avx512dq")
+            && has!("fma")
+        {
+            return Isa::Avx512;
+        }
+        if has!("avx2") && has!("fma") {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Baseline
+}
+
+/// What `SLENDER_SIMD` asks for, or why that cannot be had.
+fn chosen() -> Result<Isa, String> {
+    let best = detected();
+    let Some(name) = std::env::var_os("SLENDER_SIMD") else {
+        return Ok(best);
+    };
+    let wanted = match name.to_str() {
+        Some("avx512") => Isa::Avx512,
+        Some("avx2") => Isa::Avx2,
+        Some("none") => Isa::Baseline,
+        _ => {
+            return Err(format!(
+                "SLENDER_SIMD is {name:?}\n  hint: it is one of avx512, avx2 and none, or not set at all"
+            ));
+        }
+    };
+    if (wanted == Isa::Avx512 && best != Isa::Avx512)
+        || (wanted == Isa::Avx2 && best == Isa::Baseline)
+    {
+        return Err(format!(
+            "SLENDER_SIMD asks for {}, which this processor does not have\n  hint: unset it, and the best that it has is used",
+            name.to_string_lossy()
+        ));
+    }
+    Ok(wanted)
+}
+
+/// Whether the environment asks for an instruction set that can be had.
+///
+/// # Errors
+/// An unknown name in `SLENDER_SIMD`, or one that this processor lacks.
+pub(crate) fn check_environment() -> Result<(), String> {
+    chosen().map(|_| ())
+}
+
+/// The instruction set in use; a bad wish is ignored here, [`check_environment`] reports it.
+#[inline]
+pub(crate) fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| chosen().unwrap_or_else(|_| detected()))
+}
 
 /// Defines a function compiled for several instruction sets.
 macro_rules! multiversion {
@@ -16,14 +93,13 @@ macro_rules! multiversion {
                 fn avx512($($arg: $ty),*) { body($($arg),*) }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) { body($($arg),*) }
-                use std::arch::is_x86_feature_detected as has;
-                if has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq") && has!("fma") {
-                    // SAFETY: the processor has every feature the function was compiled for.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if has!("avx2") && has!("fma") {
-                    // SAFETY: the processor has every feature the function was compiled for.
-                    return unsafe { avx2($($arg),*) };
+                use crate::fused::simd::{isa, Isa};
+                match isa() {
+                    // SAFETY: `isa` is never more than the processor has.
+                    Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: `isa` is never more than the processor has.
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Baseline => {}
                 }
             }
             body($($arg),*)
@@ -31,7 +107,6 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
-
 /// Accumulators of a reduction: fixed, so that sums do not depend on the instruction set's width.
 pub(crate) const LANES: usize = 16;
 

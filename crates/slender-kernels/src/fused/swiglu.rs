@@ -7,7 +7,8 @@ use rayon::prelude::*;
 const BLOCK: usize = 1 << 13;
 
 multiversion! {
-    fn forward_block(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    /// `y` from equal lengths of `gate` and `up`.
+    pub(crate) fn forward_block(gate: &[f32], up: &[f32], y: &mut [f32]) {
         for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
             *y = g / (1.0 + exp(-g)) * u;
         }
@@ -21,6 +22,20 @@ multiversion! {
             let sigmoid = 1.0 / (1.0 + exp(-g));
             *dg = dy * u * sigmoid * (1.0 + g * (1.0 - sigmoid));
             *du = dy * g * sigmoid;
+        }
+    }
+}
+
+multiversion! {
+    /// Turns `gate` and `up` into their gradients and `dh` into the output, in place.
+    pub(crate) fn backward_in_place(gate: &mut [f32], up: &mut [f32], dh: &mut [f32]) {
+        for ((gate, up), dh) in gate.iter_mut().zip(up).zip(dh) {
+            let (g, u, dy) = (*gate, *up, *dh);
+            let sigmoid = 1.0 / (1.0 + exp(-g));
+            let silu = g * sigmoid;
+            *gate = dy * u * sigmoid * (1.0 + g * (1.0 - sigmoid));
+            *up = dy * silu;
+            *dh = silu * u;
         }
     }
 }

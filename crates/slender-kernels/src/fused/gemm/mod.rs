@@ -1,0 +1,350 @@
+//! Matrix products on panels.
+//!
+//! The right-hand matrix and the result are *panels* of 32 lanes: `[panel][row][32]`. In the products
+//! of a decoder the lanes are tokens, 32 consecutive ones a panel, so activations stay in panels
+//! from one product to the next and weights are read where they lie, row by row (forward) or column
+//! by column (backward): nothing of the size of a weight is ever packed. For weight gradients, which
+//! sum over tokens, the lanes are the columns of the gradient.
+//!
+//! [`multiply`] runs on the calling thread; callers divide panels or rows among threads. A sum is
+//! split into blocks by its length alone and each block runs in order, so an element's bits depend
+//! on nothing but its own row and column.
+
+mod tile;
+
+pub(crate) use tile::{LANES, ROWS};
+
+use rayon::prelude::*;
+use std::cell::RefCell;
+use tile::Tile;
+
+/// Most terms of a sum that one pass adds up: 12 rows of them fit the first-level cache.
+const MAX_BLOCK: usize = 640;
+/// Bytes of panels that one pass over the rows keeps in the second-level cache.
+const GROUP_BYTES: usize = 640 << 10;
+
+/// The left-hand matrix, `[rows, k]`, in memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Left<'a> {
+    /// Element `(i, k)` at `i * stride + k`: a row-major matrix.
+    Rows(&'a [f32], usize),
+    /// Element `(i, k)` at `k * stride + i`: a row-major matrix, transposed.
+    Columns(&'a [f32], usize),
+    /// Element `(i, k)` at `k / 32 * stride + i * 32 + k % 32`: lanes of panels are the sum's terms.
+    Panels(&'a [f32], usize),
+}
+
+impl Left<'_> {
+    /// Length that `rows` rows of `k` elements need.
+    fn extent(&self, rows: usize, k: usize) -> usize {
+        match *self {
+            Self::Rows(_, stride) => (rows - 1) * stride + k,
+            Self::Columns(_, stride) => (k - 1) * stride + rows,
+            Self::Panels(_, stride) => (k.div_ceil(LANES) - 1) * stride + rows * LANES,
+        }
+    }
+
+    /// The matrix without its first rows.
+    fn skip_rows(self, rows: usize) -> Self {
+        match self {
+            Self::Rows(data, stride) => Self::Rows(&data[rows * stride..], stride),
+            Self::Columns(data, stride) => Self::Columns(&data[rows..], stride),
+            Self::Panels(data, stride) => Self::Panels(&data[rows * LANES..], stride),
+        }
+    }
+
+    fn data(&self) -> &[f32] {
+        match self {
+            Self::Rows(data, _) | Self::Columns(data, _) | Self::Panels(data, _) => data,
+        }
+    }
+}
+
+/// The right-hand matrix in panels.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a> {
+    pub data: &'a [f32],
+    /// Distance of two panels.
+    pub panel: usize,
+    /// With [`Left::Panels`]: distance of two stretches of 32 terms. Otherwise terms are contiguous.
+    pub outer: usize,
+}
+
+impl<'a> Right<'a> {
+    /// Panels whose terms are contiguous.
+    pub(crate) fn new(data: &'a [f32], panel: usize) -> Self {
+        Self {
+            data,
+            panel,
+            outer: LANES * LANES,
+        }
+    }
+}
+
+/// The result in panels: element `(i, panel, lane)` at `panel * panel_stride + i * row + lane`.
+pub(crate) struct Out<'a> {
+    pub data: &'a mut [f32],
+    pub panel: usize,
+    pub row: usize,
+    /// Columns in all; those of the last panel beyond it are neither read nor written.
+    pub width: usize,
+    /// Adds to what is there.
+    pub accumulate: bool,
+}
+
+impl<'a> Out<'a> {
+    /// Whole panels `[panel][row][32]` with `panel` elements from one to the next.
+    pub(crate) fn panels(data: &'a mut [f32], panel: usize, accumulate: bool) -> Self {
+        Self {
+            data,
+            panel,
+            row: LANES,
+            width: usize::MAX,
+            accumulate,
+        }
+    }
+
+    /// A row-major matrix of `width` columns.
+    pub(crate) fn rows(data: &'a mut [f32], width: usize, accumulate: bool) -> Self {
+        Self {
+            data,
+            panel: LANES,
+            row: width,
+            width,
+            accumulate,
+        }
+    }
+}
+
+thread_local! {
+    /// Packed columns of a tile.
+    static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `out (+)= left · right` for `rows` rows, sums of `k` terms and `panels` panels, on this thread.
+///
+/// With [`Left::Panels`] the terms of both sides run to the end of their last stretch of 32, whose
+/// surplus must be zero on one side and finite on the other.
+pub(crate) fn multiply(shape: [usize; 3], left: Left<'_>, right: Right<'_>, out: Out<'_>) {
+    let target = Target::check(shape, left, right, out);
+    // SAFETY: `check` has seen that every access is inside the slices, and `out` is exclusive.
+    unsafe { target.compute(shape, left, right) }
+}
+
+/// As [`multiply`], on all threads: each takes some of the rows, `by` at a time.
+pub(crate) fn multiply_by_rows(
+    [rows, k, panels]: [usize; 3],
+    left: Left<'_>,
+    right: Right<'_>,
+    out: Out<'_>,
+    by: usize,
+) {
+    let target = Target::check([rows, k, panels], left, right, out);
+    (0..rows.div_ceil(by)).into_par_iter().for_each(|index| {
+        let first = index * by;
+        let part = target.skip_rows(first);
+        let count = by.min(rows - first);
+        // SAFETY: as in `multiply`; the tasks write different rows.
+        unsafe { part.compute([count, k, panels], left.skip_rows(first), right) }
+    });
+}
+
+/// An [`Out`] whose bounds have been checked.
+#[derive(Clone, Copy)]
+struct Target {
+    start: *mut f32,
+    panel: usize,
+    row: usize,
+    columns: usize,
+    accumulate: bool,
+}
+
+// SAFETY: a pointer into memory that `Target::check` borrowed exclusively; who uses it from several
+// threads sees to it that they write different elements.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// Asserts that a product of this shape reads and writes inside the slices.
+    fn check(
+        [rows, k, panels]: [usize; 3],
+        left: Left<'_>,
+        right: Right<'_>,
+        out: Out<'_>,
+    ) -> Self {
+        let columns = out.width.min(panels * LANES);
+        if rows > 0 && panels > 0 {
+            assert!(k > 0, "a sum has terms");
+            let by_panels = matches!(left, Left::Panels(..));
+            let right_extent = if by_panels {
+                (panels - 1) * right.panel + (k.div_ceil(LANES) - 1) * right.outer + LANES * LANES
+            } else {
+                (panels - 1) * right.panel + k * LANES
+            };
+            let last_width = columns - (panels - 1) * LANES;
+            let out_extent = (panels - 1) * out.panel + (rows - 1) * out.row + last_width;
+            assert!(left.extent(rows, k) <= left.data().len(), "left-hand side");
+            assert!(right_extent <= right.data.len(), "right-hand side");
+            assert!(out_extent <= out.data.len(), "result");
+            let apart = out.panel >= (rows - 1) * out.row + LANES && out.row >= LANES;
+            let beside = out.panel == LANES && out.row >= columns;
+            assert!(apart || beside, "no element of the result has two places");
+        }
+        Self {
+            start: out.data.as_mut_ptr(),
+            panel: out.panel,
+            row: out.row,
+            columns,
+            accumulate: out.accumulate,
+        }
+    }
+
+    /// The result without its first rows.
+    fn skip_rows(&self, rows: usize) -> Self {
+        Self {
+            start: self.start.wrapping_add(rows * self.row),
+            ..*self
+        }
+    }
+
+    /// # Safety
+    /// A product of this shape has been checked, and no other thread uses the rows it writes.
+    unsafe fn compute(&self, [rows, k, panels]: [usize; 3], left: Left<'_>, right: Right<'_>) {
+        if rows == 0 || panels == 0 {
+            return;
+        }
+        let by_panels = matches!(left, Left::Panels(..));
+        let k = if by_panels {
+            k.next_multiple_of(LANES)
+        } else {
+            k
+        };
+        let blocks = k.div_ceil(MAX_BLOCK);
+        let block = k.div_ceil(blocks).next_multiple_of(LANES);
+        let group = (GROUP_BYTES / (block.min(k) * LANES * 4)).clamp(1, panels);
+        let groups = panels.div_ceil(group);
+        let group = panels.div_ceil(groups);
+        let tiles = rows.div_ceil(ROWS);
+        let (height, taller) = (rows / tiles, rows % tiles);
+        PACKED.with_borrow_mut(|packed| {
+            for from in (0..k).step_by(block) {
+                let terms = block.min(k - from);
+                let accumulate = self.accumulate || from > 0;
+                for first in (0..panels).step_by(group) {
+                    let group = first..(first + group).min(panels);
+                    let mut row = 0;
+                    for index in 0..tiles {
+                        let count = height + usize::from(index < taller);
+                        let mut tile = Tile {
+                            a: std::ptr::null(),
+                            a_row: 1,
+                            a_step: 1,
+                            a_outer: 0,
+                            b: std::ptr::null(),
+                            b_outer: 0,
+                            outer: 1,
+                            inner: terms,
+                            c: self.start,
+                            c_row: self.row,
+                            accumulate,
+                        };
+                        match left {
+                            Left::Rows(data, stride) => {
+                                tile.a = data[row * stride + from..].as_ptr();
+                                tile.a_row = stride;
+                            }
+                            Left::Columns(data, stride) if stride <= 2 * LANES => {
+                                tile.a = data[from * stride + row..].as_ptr();
+                                tile.a_step = stride;
+                            }
+                            Left::Columns(data, stride) => {
+                                pack_columns(
+                                    &data[from * stride + row..],
+                                    stride,
+                                    terms,
+                                    count,
+                                    packed,
+                                );
+                                tile.a = packed.as_ptr();
+                                tile.a_step = ROWS;
+                            }
+                            Left::Panels(data, stride) => {
+                                tile.a = data[from / LANES * stride + row * LANES..].as_ptr();
+                                tile.a_row = LANES;
+                                tile.a_outer = stride;
+                                tile.b_outer = right.outer;
+                                tile.outer = terms / LANES;
+                                tile.inner = LANES;
+                            }
+                        }
+                        let term = if by_panels {
+                            from / LANES * right.outer
+                        } else {
+                            from * LANES
+                        };
+                        for panel in group.clone() {
+                            tile.b = right.data[panel * right.panel + term..].as_ptr();
+                            let at = panel * self.panel + row * self.row;
+                            let width = (self.columns - panel * LANES).min(LANES);
+                            // SAFETY: the caller's promise; a narrow panel goes through a buffer of
+                            // whole lanes.
+                            unsafe {
+                                tile.c = self.start.add(at);
+                                if width == LANES {
+                                    tile::run(count, &tile);
+                                } else {
+                                    narrow(count, tile, width);
+                                }
+                            }
+                        }
+                        row += count;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A tile of fewer than 32 columns.
+///
+/// # Safety
+/// As [`tile::run`], with only `width` lanes of `c`.
+unsafe fn narrow(rows: usize, tile: Tile, width: usize) {
+    let mut buffer = [0.0_f32; ROWS * LANES];
+    // SAFETY: the caller's promise, and the buffer has room for every row.
+    unsafe {
+        tile::run(
+            rows,
+            &Tile {
+                c: buffer.as_mut_ptr(),
+                c_row: LANES,
+                accumulate: false,
+                ..tile
+            },
+        );
+    }
+    for i in 0..rows {
+        // SAFETY: the caller's promise for this row.
+        let out = unsafe { std::slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width) };
+        for (out, &sum) in out.iter_mut().zip(&buffer[i * LANES..]) {
+            *out = if tile.accumulate { *out + sum } else { sum };
+        }
+    }
+}
+
+/// The first `count` elements of every `stride`, `terms` times, to [`ROWS`] apart.
+fn pack_columns(data: &[f32], stride: usize, terms: usize, count: usize, packed: &mut Vec<f32>) {
+    if packed.len() < terms * ROWS {
+        packed.resize(terms * ROWS, 0.0);
+    }
+    let whole = data.len().saturating_sub(ROWS) / stride + usize::from(data.len() >= ROWS);
+    let whole = whole.min(terms);
+    // A copy of constant length is three vector moves; elements beyond `count` are not used.
+    for (k, packed) in packed.chunks_exact_mut(ROWS).take(whole).enumerate() {
+        packed.copy_from_slice(&data[k * stride..][..ROWS]);
+    }
+    for k in whole..terms {
+        packed[k * ROWS..][..count].copy_from_slice(&data[k * stride..][..count]);
+    }
+}
