@@ -4,6 +4,7 @@
 //! a composition of tensor operations. Both round the same way to within an ulp or two, and both
 //! are independent of the number of threads: sums are taken over fixed blocks in fixed order.
 
+use crate::fused::simd::multiversion;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 
@@ -64,9 +65,30 @@ fn squared_norm_host(tensor: &Tensor<1>) -> f64 {
     let values = data.as_slice::<f32>().expect("gradients are f32");
     let blocks: Vec<f64> = values
         .par_chunks(BLOCK)
-        .map(|block| block.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
+        .map(|block| {
+            let mut sum = 0.0;
+            squared_sum(block, &mut sum);
+            sum
+        })
         .collect();
     blocks.iter().sum()
+}
+
+multiversion! {
+    /// Sum of squares in f64, in 16 fixed lanes.
+    fn squared_sum(block: &[f32], sum: &mut f64) {
+        let mut lanes = [0.0_f64; 16];
+        let (whole, rest) = block.as_chunks::<16>();
+        for values in whole {
+            for (lane, &x) in lanes.iter_mut().zip(values) {
+                *lane += f64::from(x) * f64::from(x);
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(x) * f64::from(x);
+        }
+        *sum = lanes.iter().sum();
+    }
 }
 
 /// One AdamW update: the new weight and moments.
@@ -122,15 +144,17 @@ fn update_host<const D: usize>(
     device: &Device,
 ) -> (Tensor<D>, Moments<D>) {
     let (bias1, bias2) = bias_corrections(opt);
-    let decay = (1.0 - opt.lr * opt.weight_decay) as f32;
-    let (beta1, beta2) = (opt.beta1 as f32, opt.beta2 as f32);
-    let (rest1, rest2) = ((1.0 - opt.beta1) as f32, (1.0 - opt.beta2) as f32);
-    let (step, scale_v, eps) = (
-        (opt.lr / bias1) as f32,
-        (1.0 / bias2) as f32,
-        opt.eps as f32,
-    );
-    let scale = opt.grad_scale as f32;
+    let factors = Factors {
+        decay: (1.0 - opt.lr * opt.weight_decay) as f32,
+        beta1: opt.beta1 as f32,
+        beta2: opt.beta2 as f32,
+        rest1: (1.0 - opt.beta1) as f32,
+        rest2: (1.0 - opt.beta2) as f32,
+        step: (opt.lr / bias1) as f32,
+        scale_v: (1.0 / bias2) as f32,
+        eps: opt.eps as f32,
+        scale: opt.grad_scale as f32,
+    };
 
     let mut w = weight.into_data();
     let mut m = moments.exp_avg.into_data();
@@ -144,12 +168,7 @@ fn update_host<const D: usize>(
         .zip(v.as_mut_slice::<f32>().expect(floats).par_chunks_mut(BLOCK))
         .zip(g.as_slice::<f32>().expect(floats).par_chunks(BLOCK))
         .for_each(|(((w, m), v), g)| {
-            for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                let g = g * scale;
-                *m = beta1 * *m + rest1 * g;
-                *v = beta2 * *v + rest2 * (g * g);
-                *w = *w * decay - step * *m / ((*v * scale_v).sqrt() + eps);
-            }
+            update_block(w, m, v, g, &factors);
         });
     let back = |data: TensorData| Tensor::from_data(data, device);
     (
@@ -159,6 +178,31 @@ fn update_host<const D: usize>(
             exp_avg_sq: back(v),
         },
     )
+}
+
+/// The constants of one update.
+struct Factors {
+    decay: f32,
+    beta1: f32,
+    beta2: f32,
+    rest1: f32,
+    rest2: f32,
+    step: f32,
+    scale_v: f32,
+    eps: f32,
+    scale: f32,
+}
+
+multiversion! {
+    /// The update of equal lengths of weights, moments and gradients.
+    fn update_block(w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], f: &Factors) {
+        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * f.scale;
+            *m = f.beta1 * *m + f.rest1 * g;
+            *v = f.beta2 * *v + f.rest2 * (g * g);
+            *w = *w * f.decay - f.step * *m / ((*v * f.scale_v).sqrt() + f.eps);
+        }
+    }
 }
 
 fn bias_corrections(opt: &AdamW) -> (f64, f64) {

@@ -19,6 +19,7 @@ mod ffn;
 mod fused;
 mod linear;
 mod loss;
+mod measure;
 mod norm;
 pub mod reference;
 mod rope;
@@ -31,8 +32,9 @@ pub use block::{
 pub use device::{DeviceError, open_device};
 pub use embedding::embedding;
 pub use ffn::{gelu, relu, swiglu};
-pub use fused::{exp_slice, release_buffers};
+pub use fused::{exp_slice, on_device as has_kernels, release_buffers};
 pub use linear::linear;
 pub use loss::{IGNORE, cross_entropy, log_probs};
+pub use measure::{Product, product_speed};
 pub use norm::rms_norm;
 pub use rope::{RopeTable, rope};

@@ -186,8 +186,10 @@ pub enum BenchCommand {
     Train(BenchArgs),
     /// Forward pass with the loss, without gradients.
     Score(BenchArgs),
-    /// The f32 matrix product that utilisation is measured against.
+    /// The f32 matrix product that utilisation is measured against, and a configuration's own.
     Matmul {
+        /// Configuration whose products are measured one by one, by the CPU kernels.
+        config: Option<PathBuf>,
         /// The device.
         #[command(flatten)]
         device: DeviceArgs,

@@ -10,12 +10,12 @@ const MAX_GROUP: usize = 8;
 /// Rows of a weight gradient that a task takes, eight tiles.
 const GRADIENT_ROWS: usize = 96;
 
-/// Panels that a task takes of `panels`: enough tasks for all threads, few enough that a weight is
-/// not read too often. Does not influence any result.
+/// Panels that a task takes of `panels`: as many as keep all threads at work, since every task reads
+/// the weights once. Does not influence any result.
 pub(crate) fn group_of(panels: usize) -> usize {
-    panels
-        .div_ceil(2 * rayon::current_num_threads())
-        .clamp(1, MAX_GROUP)
+    let threads = rayon::current_num_threads();
+    let rounds = panels.div_ceil(threads * MAX_GROUP).max(1);
+    panels.div_ceil(rounds * threads).max(1)
 }
 
 /// Rows `x` `[N, from]` to rows `[N, to]`, by `left` as a `[to, from]` matrix.

@@ -25,10 +25,11 @@ mod loss;
 mod norm;
 mod panels;
 mod rope;
-mod simd;
+pub(crate) mod simd;
 mod swiglu;
 
 pub use buffers::release_buffers;
+pub(crate) use linear::{forward as linear_forward, input_gradient, weight_gradient};
 pub(crate) use simd::check_environment;
 pub use simd::exp_slice;
 
@@ -224,8 +225,8 @@ fn enabled() -> bool {
     *ENABLED.get_or_init(|| std::env::var_os("SLENDER_FUSED").is_none_or(|value| value != "0"))
 }
 
-/// Whether `device` has fused kernels: flex, with or without autodiff.
-pub(crate) fn on_device(device: &Device) -> bool {
+/// Whether `device` has fused kernels: flex, with or without autodiff, unless `SLENDER_FUSED=0`.
+pub fn on_device(device: &Device) -> bool {
     let plain = device.clone().without_autodiff();
     enabled() && matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
 }

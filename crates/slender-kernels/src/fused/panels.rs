@@ -117,7 +117,10 @@ pub(crate) fn rows_to_packed(
         let from = block * LANES;
         let width = LANES.min(features - from);
         for (token, out) in out.chunks_exact_mut(LANES).enumerate() {
-            if token < count {
+            if token < count && width == LANES {
+                // A copy of constant length is two vector moves.
+                out.copy_from_slice(&rows[token * stride + from..][..LANES]);
+            } else if token < count {
                 out[..width].copy_from_slice(&rows[token * stride + from..][..width]);
                 out[width..].fill(0.0);
             } else {

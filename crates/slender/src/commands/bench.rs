@@ -1,37 +1,105 @@
 //! `slender bench`.
 
-use crate::cli::{BenchArgs, BenchCommand};
+use crate::cli::{BenchArgs, BenchCommand, DeviceArgs};
 use crate::error::CliError;
 use crate::{commands, output};
-use slender_config::{Config, human_bytes, human_count};
+use slender_config::{Config, ModelShape, human_bytes, human_count};
+use slender_kernels::{Product, has_kernels, product_speed};
 use slender_trainer::{Spread, bench, exit, matmul_peak};
+use std::path::Path;
 
 /// Measures; returns the exit code.
 pub fn run(command: &BenchCommand) -> Result<i32, CliError> {
     match command {
         BenchCommand::Train(args) => speed(args, true)?,
         BenchCommand::Score(args) => speed(args, false)?,
-        BenchCommand::Matmul { device, json } => {
-            commands::set_threads(device.threads.unwrap_or(0));
-            let opened = commands::open_device(device.device.as_deref().unwrap_or("flex"))?;
-            let peak = matmul_peak(&opened);
-            if *json {
-                output::json(&serde_json::json!({ "matmul_peak_flops_per_s": peak }));
-            } else {
-                output::data(&format!("{:.1} GFLOP/s\n", peak / 1e9));
-            }
-        }
+        BenchCommand::Matmul {
+            config,
+            device,
+            json,
+        } => matmul(config.as_deref(), device, *json)?,
     }
     Ok(exit::FINISHED)
 }
 
-fn speed(args: &BenchArgs, train: bool) -> Result<(), CliError> {
-    let config = Config::load(&args.config.config, &args.config.sets)?;
-    let shape = config.shape().ok_or_else(|| {
+/// Seconds that each product is repeated for.
+const PRODUCT_SECONDS: f64 = 0.2;
+
+/// The peak and, with a configuration, each product of its layers.
+fn matmul(config: Option<&Path>, device: &DeviceArgs, json: bool) -> Result<(), CliError> {
+    let shape = match config {
+        Some(path) => {
+            let config = Config::load(path, &[])?;
+            Some((shape_of(&config)?, config.train.micro_batch_size() * config.train.seq_len()))
+        }
+        None => None,
+    };
+    commands::set_threads(device.threads.unwrap_or(0));
+    let opened = commands::open_device(device.device.as_deref().unwrap_or("flex"))?;
+    if shape.is_some() && !has_kernels(&opened) {
+        return Err(CliError::Usage(
+            "a configuration's products are measured on flex with its kernels\n  hint: leave out --device and SLENDER_FUSED".into(),
+        ));
+    }
+    let peak = matmul_peak(&opened);
+    let mut rows = Vec::new();
+    let mut text = format!("{:.1} GFLOP/s\n", peak / 1e9);
+    if let Some((shape, tokens)) = shape {
+        let (d, f) = (shape.dim, shape.ffn_hidden);
+        let (q, kv) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
+        text += &format!("{:10} {:>7} {:>7}", "weight", "out", "in");
+        for product in Product::ALL {
+            text += &format!(" {:>16}", product.name());
+        }
+        text += &format!("   GFLOP/s over {tokens} tokens\n");
+        for (name, outer, inner) in [
+            ("q", q, d),
+            ("k, v", kv, d),
+            ("o", d, q),
+            ("gate, up", f, d),
+            ("down", d, f),
+            ("logits", shape.vocab_size, d),
+        ] {
+            text += &format!("{name:10} {outer:>7} {inner:>7}");
+            for product in Product::ALL {
+                let speed = product_speed(product, tokens, [outer, inner], PRODUCT_SECONDS);
+                text += &format!(" {:>16.1}", speed / 1e9);
+                rows.push(serde_json::json!({
+                    "weight": name,
+                    "product": product.name(),
+                    "tokens": tokens,
+                    "out": outer,
+                    "in": inner,
+                    "flops_per_s": speed,
+                }));
+            }
+            text += "\n";
+        }
+    }
+    if json {
+        let mut value = serde_json::json!({ "matmul_peak_flops_per_s": peak });
+        if !rows.is_empty() {
+            value["products"] = rows.into();
+        }
+        output::json(&value);
+    } else {
+        output::data(&text);
+    }
+    Ok(())
+}
+
+/// The model's shape, which needs the size of the vocabulary.
+fn shape_of(config: &Config) -> Result<ModelShape, CliError> {
+    config.shape().ok_or_else(|| {
         CliError::Usage(
             "the vocabulary size is unknown\n  hint: give data.tokenizer.vocab_size".into(),
         )
-    })?;
+    })
+}
+
+fn speed(args: &BenchArgs, train: bool) -> Result<(), CliError> {
+    let config = Config::load(&args.config.config, &args.config.sets)?;
+    let shape = shape_of(&config)?;
     commands::set_threads(args.device.threads.unwrap_or(config.run.threads));
     let device =
         commands::open_device(args.device.device.as_deref().unwrap_or(&config.run.device))?;

@@ -16,6 +16,7 @@ pub(crate) use tile::{LANES, ROWS};
 
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 use tile::Tile;
 
 /// Most terms of a sum that one pass adds up: 12 rows of them fit the first-level cache.
@@ -226,83 +227,155 @@ impl Target {
         let groups = panels.div_ceil(group);
         let group = panels.div_ceil(groups);
         let tiles = rows.div_ceil(ROWS);
-        let (height, taller) = (rows / tiles, rows % tiles);
         PACKED.with_borrow_mut(|packed| {
             for from in (0..k).step_by(block) {
                 let terms = block.min(k - from);
-                let accumulate = self.accumulate || from > 0;
+                let pass = Pass {
+                    target: self,
+                    left,
+                    right,
+                    from,
+                    terms,
+                    accumulate: self.accumulate || from > 0,
+                };
                 for first in (0..panels).step_by(group) {
                     let group = first..(first + group).min(panels);
-                    let mut row = 0;
-                    for index in 0..tiles {
-                        let count = height + usize::from(index < taller);
-                        let mut tile = Tile {
-                            a: std::ptr::null(),
-                            a_row: 1,
-                            a_step: 1,
-                            a_outer: 0,
-                            b: std::ptr::null(),
-                            b_outer: 0,
-                            outer: 1,
-                            inner: terms,
-                            c: self.start,
-                            c_row: self.row,
-                            accumulate,
-                        };
-                        match left {
-                            Left::Rows(data, stride) => {
-                                tile.a = data[row * stride + from..].as_ptr();
-                                tile.a_row = stride;
-                            }
-                            Left::Columns(data, stride) if stride <= 2 * LANES => {
-                                tile.a = data[from * stride + row..].as_ptr();
-                                tile.a_step = stride;
-                            }
-                            Left::Columns(data, stride) => {
-                                pack_columns(
-                                    &data[from * stride + row..],
-                                    stride,
-                                    terms,
-                                    count,
-                                    packed,
-                                );
-                                tile.a = packed.as_ptr();
-                                tile.a_step = ROWS;
-                            }
-                            Left::Panels(data, stride) => {
-                                tile.a = data[from / LANES * stride + row * LANES..].as_ptr();
-                                tile.a_row = LANES;
-                                tile.a_outer = stride;
-                                tile.b_outer = right.outer;
-                                tile.outer = terms / LANES;
-                                tile.inner = LANES;
-                            }
+                    // Tiles of nearly equal height: none runs with few accumulators.
+                    let edge = |tile: usize| tile * rows / tiles;
+                    for strip in (0..tiles).step_by(STRIP) {
+                        let strip = strip..(strip + STRIP).min(tiles);
+                        let columns = pass.pack(edge(strip.start)..edge(strip.end), packed);
+                        for tile in strip.clone() {
+                            let tile_rows = edge(tile)..edge(tile + 1);
+                            let packed = columns.then(|| &packed[edge(tile) - edge(strip.start)..]);
+                            let next = edge(tile + 1)..edge((tile + 2).min(tiles));
+                            // SAFETY: the caller's promise.
+                            unsafe { pass.tile(tile_rows, group.clone(), packed, next) }
                         }
-                        let term = if by_panels {
-                            from / LANES * right.outer
-                        } else {
-                            from * LANES
-                        };
-                        for panel in group.clone() {
-                            tile.b = right.data[panel * right.panel + term..].as_ptr();
-                            let at = panel * self.panel + row * self.row;
-                            let width = (self.columns - panel * LANES).min(LANES);
-                            // SAFETY: the caller's promise; a narrow panel goes through a buffer of
-                            // whole lanes.
-                            unsafe {
-                                tile.c = self.start.add(at);
-                                if width == LANES {
-                                    tile::run(count, &tile);
-                                } else {
-                                    narrow(count, tile, width);
-                                }
-                            }
-                        }
-                        row += count;
                     }
                 }
             }
         });
+    }
+}
+
+/// Tiles whose columns are packed together: their rows of 48 elements are whole cache lines.
+const STRIP: usize = 4;
+/// Distance of two packed terms.
+const STRIP_ROWS: usize = STRIP * ROWS;
+
+/// One block of terms of a product.
+struct Pass<'a> {
+    target: &'a Target,
+    left: Left<'a>,
+    right: Right<'a>,
+    /// The first term.
+    from: usize,
+    terms: usize,
+    accumulate: bool,
+}
+
+impl Pass<'_> {
+    /// Packs `rows` of a left-hand side whose terms are far apart; false when that is not needed.
+    fn pack(&self, rows: Range<usize>, packed: &mut Vec<f32>) -> bool {
+        match self.left {
+            Left::Columns(data, stride) if stride > 2 * LANES => {
+                let data = &data[self.from * stride + rows.start..];
+                pack_columns(data, stride, self.terms, rows.len(), packed);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// One tile of `rows` for every panel of `group`.
+    ///
+    /// # Safety
+    /// As [`Target::compute`].
+    unsafe fn tile(
+        &self,
+        rows: Range<usize>,
+        group: Range<usize>,
+        packed: Option<&[f32]>,
+        next: Range<usize>,
+    ) {
+        let (row, from, right) = (rows.start, self.from, self.right);
+        let mut tile = Tile {
+            a: std::ptr::null(),
+            a_row: 1,
+            a_step: 1,
+            a_outer: 0,
+            b: std::ptr::null(),
+            b_outer: 0,
+            outer: 1,
+            inner: self.terms,
+            c: self.target.start,
+            c_row: self.target.row,
+            accumulate: self.accumulate,
+        };
+        let mut term = from * LANES;
+        match (self.left, packed) {
+            (Left::Rows(data, stride), _) => {
+                tile.a = data[row * stride + from..].as_ptr();
+                tile.a_row = stride;
+            }
+            (Left::Columns(..), Some(packed)) => {
+                tile.a = packed.as_ptr();
+                tile.a_step = STRIP_ROWS;
+            }
+            (Left::Columns(data, stride), None) => {
+                tile.a = data[from * stride + row..].as_ptr();
+                tile.a_step = stride;
+            }
+            (Left::Panels(data, stride), _) => {
+                tile.a = data[from / LANES * stride + row * LANES..].as_ptr();
+                tile.a_row = LANES;
+                tile.a_outer = stride;
+                tile.b_outer = right.outer;
+                tile.outer = self.terms / LANES;
+                tile.inner = LANES;
+                term = from / LANES * right.outer;
+            }
+        }
+        let panels = group.len();
+        for (index, panel) in group.enumerate() {
+            self.prefetch(&next, index, panels);
+            tile.b = right.data[panel * right.panel + term..].as_ptr();
+            let at = panel * self.target.panel + row * self.target.row;
+            let width = (self.target.columns - panel * LANES).min(LANES);
+            // SAFETY: the caller's promise; a narrow panel goes through a buffer of whole lanes.
+            unsafe {
+                tile.c = self.target.start.add(at);
+                if width == LANES {
+                    tile::run(rows.len(), &tile);
+                } else {
+                    narrow(rows.len(), tile, width);
+                }
+            }
+        }
+    }
+
+    /// Asks for the part `index` of `parts` of the next rows of a row-major left-hand side: weights
+    /// come from memory, and a tile takes long enough for the next one to arrive.
+    fn prefetch(&self, next: &Range<usize>, index: usize, parts: usize) {
+        const LINE: usize = 16;
+        if let Left::Rows(data, stride) = self.left
+            && !next.is_empty()
+        {
+            let lines = self.terms.div_ceil(LINE);
+            let share = (next.len() * lines).div_ceil(parts);
+            let (mut row, mut line) = (index * share / lines, index * share % lines);
+            for _ in 0..share {
+                if row == next.len() {
+                    break;
+                }
+                tile::prefetch(data, (next.start + row) * stride + self.from + line * LINE);
+                line += 1;
+                if line == lines {
+                    (row, line) = (row + 1, 0);
+                }
+            }
+        }
     }
 }
 
@@ -333,18 +406,21 @@ unsafe fn narrow(rows: usize, tile: Tile, width: usize) {
     }
 }
 
-/// The first `count` elements of every `stride`, `terms` times, to [`ROWS`] apart.
+/// The first `count` elements of every `stride`, `terms` times, to [`STRIP_ROWS`] apart.
 fn pack_columns(data: &[f32], stride: usize, terms: usize, count: usize, packed: &mut Vec<f32>) {
-    if packed.len() < terms * ROWS {
-        packed.resize(terms * ROWS, 0.0);
+    let len = terms * STRIP_ROWS;
+    if packed.len() < len {
+        packed.resize(len, 0.0);
     }
-    let whole = data.len().saturating_sub(ROWS) / stride + usize::from(data.len() >= ROWS);
-    let whole = whole.min(terms);
-    // A copy of constant length is three vector moves; elements beyond `count` are not used.
-    for (k, packed) in packed.chunks_exact_mut(ROWS).take(whole).enumerate() {
-        packed.copy_from_slice(&data[k * stride..][..ROWS]);
-    }
-    for k in whole..terms {
-        packed[k * ROWS..][..count].copy_from_slice(&data[k * stride..][..count]);
+    let packed = packed.chunks_exact_mut(STRIP_ROWS).take(terms);
+    if count == STRIP_ROWS {
+        // A copy of constant length is three vector moves.
+        for (k, packed) in packed.enumerate() {
+            packed.copy_from_slice(&data[k * stride..][..STRIP_ROWS]);
+        }
+    } else {
+        for (k, packed) in packed.enumerate() {
+            packed[..count].copy_from_slice(&data[k * stride..][..count]);
+        }
     }
 }

@@ -1,0 +1,50 @@
+//! How fast the matrix products of a decoder run here, for `slender bench matmul`.
+
+use crate::fused::{input_gradient, linear_forward, weight_gradient};
+use std::time::Instant;
+
+/// A product of a linear layer with weight `[out, in]` over a number of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// `x · wᵀ`.
+    Forward,
+    /// `dy · w`.
+    InputGradient,
+    /// `dyᵀ · x`.
+    WeightGradient,
+}
+
+impl Product {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::InputGradient, Self::WeightGradient];
+
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::InputGradient => "input gradient",
+            Self::WeightGradient => "weight gradient",
+        }
+    }
+}
+
+/// Speed of the CPU kernels in FLOP/s on all threads of the pool, the best of several repetitions
+/// that take about `seconds` together; conversions from and to rows included.
+pub fn product_speed(product: Product, tokens: usize, [outer, inner]: [usize; 2], seconds: f64) -> f64 {
+    let values = |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 31) as f32 / 31.0 - 0.5).collect() };
+    let (x, dy, w) = (values(tokens * inner), values(tokens * outer), values(outer * inner));
+    let mut gradient = vec![0.0; outer * inner];
+    let mut run = || {
+        let start = Instant::now();
+        match product {
+            Product::Forward => drop(linear_forward(&x, &w, inner)),
+            Product::InputGradient => drop(input_gradient(&dy, &w, outer)),
+            Product::WeightGradient => weight_gradient(&dy, &x, &mut gradient, inner, false),
+        }
+        start.elapsed().as_secs_f64()
+    };
+    let first = run();
+    let repetitions = (seconds / first.max(1e-9)).clamp(3.0, 1000.0) as usize;
+    let best = (0..repetitions).map(|_| run()).fold(first, f64::min);
+    2.0 * (tokens * outer * inner) as f64 / best
+}
