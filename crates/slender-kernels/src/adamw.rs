@@ -5,6 +5,8 @@
 //! are independent of the number of threads: sums are taken over fixed blocks in fixed order.
 
 use crate::fused::simd::multiversion;
+use crate::fused::{self, FusedOps};
+use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 
@@ -61,8 +63,18 @@ pub fn squared_norms(tensors: &[Tensor<1>]) -> Vec<f64> {
 }
 
 fn squared_norm_host(tensor: &Tensor<1>) -> f64 {
+    if fused::applies(tensor) {
+        // Reads the gradient where it lies.
+        let parts = Dispatch::slender_squared_norm(tensor.clone().into_dispatch());
+        let parts: Tensor<1> = Tensor::from_dispatch(parts);
+        return parts.into_data().iter::<f64>().sum();
+    }
     let data = tensor.clone().into_data();
-    let values = data.as_slice::<f32>().expect("gradients are f32");
+    squared_norm(data.as_slice::<f32>().expect("gradients are f32"))
+}
+
+/// Sum of squares in f64, over fixed blocks on all threads.
+pub(crate) fn squared_norm(values: &[f32]) -> f64 {
     let blocks: Vec<f64> = values
         .par_chunks(BLOCK)
         .map(|block| {

@@ -117,24 +117,21 @@ impl Inputs<'_> {
         head / (self.heads / self.kv_heads)
     }
 
-    /// Scores of `keys` panels of keys, `[keys · 32][32]`, not yet scaled.
-    fn scores(&self, keys: std::ops::Range<usize>, head: usize, q: &[f32], scores: &mut [f32]) {
-        for (key, scores) in keys.zip(scores.chunks_exact_mut(LANES * LANES)) {
-            self.against(
-                self.k.get(key, self.kv_head(head), self.head_dim),
-                q,
-                scores,
-            );
-        }
-    }
-
-    /// `[32 keys][32]`: one panel of keys or values against `[Dh][32]`.
-    fn against(&self, panel: &[f32], right: &[f32], out: &mut [f32]) {
+    /// Keys or values of some panels against `right` `[Dh][32]`: `[panels · 32][32]`.
+    fn against(
+        &self,
+        side: Heads<'_>,
+        panels: std::ops::Range<usize>,
+        head: usize,
+        right: &[f32],
+        out: &mut [f32],
+    ) {
+        let d = self.head_dim;
         multiply(
-            [LANES, self.head_dim, 1],
-            Left::Columns(panel, LANES),
-            Right::new(right, self.head_dim * LANES),
-            Out::panels(out, LANES * LANES, false),
+            [panels.len() * LANES, d, 1],
+            Left::Lanes(side.get(panels.start, self.kv_head(head), d), side.width * LANES),
+            Right::new(right, d * LANES),
+            Out::panels(out, panels.len() * LANES * LANES, false),
         );
     }
 }
@@ -231,7 +228,7 @@ fn forward_panel(
         // Blocks end at multiples of BLOCK, so that they do not depend on where a range begins.
         let to = ((from / BLOCK + 1) * BLOCK).min(keys.end);
         let scores = &mut scores[..(to - from) * LANES * LANES];
-        inputs.scores(from..to, head, q, scores);
+        inputs.against(inputs.k, from..to, head, q, scores);
         let (low, high) = ((from * LANES) as i32, (to * LANES) as i32);
         let whole = common.start <= low && high <= common.end;
         let mask = (!whole).then_some((low, first, last));
@@ -443,10 +440,8 @@ fn backward_panel(
         let to = (from + BACKWARD_BLOCK).min(keys.end);
         let size = (to - from) * LANES * LANES;
         let (p, ds) = (&mut p[..size], &mut ds[..size]);
-        inputs.scores(from..to, head, q, p);
-        for (key, dp) in (from..to).zip(ds.chunks_exact_mut(LANES * LANES)) {
-            inputs.against(inputs.v.get(key, kv_head, d), dout, dp);
-        }
+        inputs.against(inputs.k, from..to, head, q, p);
+        inputs.against(inputs.v, from..to, head, dout, ds);
         score_gradient(
             p,
             ds,

@@ -3,7 +3,7 @@
 
 use super::{AttentionParts, FusedOps, Kernels};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, TensorMetadata};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
@@ -175,6 +175,11 @@ impl<B: Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             OpsKind::Tracked(prep) => prep.finish((weight, tokens), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
+    }
+
+    /// Not differentiable: a gradient's norm is read, not trained.
+    fn slender_squared_norm(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::squared_norm(x.primitive()))
     }
 
     fn slender_cross_entropy(

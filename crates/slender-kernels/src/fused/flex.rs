@@ -333,6 +333,12 @@ impl Kernels for Flex {
         ]
     }
 
+    fn squared_norm(x: &F) -> F {
+        let sum = crate::adamw::squared_norm(contiguous(x).storage());
+        let high = sum as f32;
+        shaped(vec![high, (sum - f64::from(high)) as f32], [2])
+    }
+
     fn scaled(x: F, factor: &F, sum: Option<F>) -> F {
         let mut x = contiguous(&x);
         let factor = contiguous(factor).storage::<f32>()[0];
@@ -546,6 +552,9 @@ impl FusedOps for Flex {
         _recompute: bool,
     ) -> F {
         <Self as Kernels>::feed_forward(&x, &[norm, gate, up, down], eps, false).0
+    }
+    fn slender_squared_norm(x: F) -> F {
+        Self::squared_norm(&x)
     }
     fn slender_embedding(weight: F, tokens: I) -> F {
         Self::gather(&weight, &tokens)

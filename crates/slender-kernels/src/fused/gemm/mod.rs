@@ -33,6 +33,9 @@ pub(crate) enum Left<'a> {
     Columns(&'a [f32], usize),
     /// Element `(i, k)` at `k / 32 * stride + i * 32 + k % 32`: lanes of panels are the sum's terms.
     Panels(&'a [f32], usize),
+    /// Element `(i, k)` at `i / 32 * stride + k * 32 + i % 32`: lanes of panels are rows, of which
+    /// there are a multiple of 32.
+    Lanes(&'a [f32], usize),
 }
 
 impl Left<'_> {
@@ -42,6 +45,7 @@ impl Left<'_> {
             Self::Rows(_, stride) => (rows - 1) * stride + k,
             Self::Columns(_, stride) => (k - 1) * stride + rows,
             Self::Panels(_, stride) => (k.div_ceil(LANES) - 1) * stride + rows * LANES,
+            Self::Lanes(_, stride) => (rows.div_ceil(LANES) - 1) * stride + k * LANES,
         }
     }
 
@@ -51,12 +55,16 @@ impl Left<'_> {
             Self::Rows(data, stride) => Self::Rows(&data[rows * stride..], stride),
             Self::Columns(data, stride) => Self::Columns(&data[rows..], stride),
             Self::Panels(data, stride) => Self::Panels(&data[rows * LANES..], stride),
+            Self::Lanes(data, stride) => Self::Lanes(&data[rows / LANES * stride..], stride),
         }
     }
 
     fn data(&self) -> &[f32] {
         match self {
-            Self::Rows(data, _) | Self::Columns(data, _) | Self::Panels(data, _) => data,
+            Self::Rows(data, _)
+            | Self::Columns(data, _)
+            | Self::Panels(data, _)
+            | Self::Lanes(data, _) => data,
         }
     }
 }
@@ -188,6 +196,8 @@ impl Target {
             assert!(left.extent(rows, k) <= left.data().len(), "left-hand side");
             assert!(right_extent <= right.data.len(), "right-hand side");
             assert!(out_extent <= out.data.len(), "result");
+            let lanes = matches!(left, Left::Lanes(..));
+            assert!(!lanes || rows.is_multiple_of(LANES), "rows are whole panels");
             let apart = out.panel >= (rows - 1) * out.row + LANES && out.row >= LANES;
             let beside = out.panel == LANES && out.row >= columns;
             assert!(apart || beside, "no element of the result has two places");
@@ -226,7 +236,12 @@ impl Target {
         let group = (GROUP_BYTES / (block.min(k) * LANES * 4)).clamp(1, panels);
         let groups = panels.div_ceil(group);
         let group = panels.div_ceil(groups);
-        let tiles = rows.div_ceil(ROWS);
+        let by_lanes = matches!(left, Left::Lanes(..));
+        let tiles = if by_lanes {
+            rows / LANES * LANE_EDGES.len()
+        } else {
+            rows.div_ceil(ROWS)
+        };
         PACKED.with_borrow_mut(|packed| {
             for from in (0..k).step_by(block) {
                 let terms = block.min(k - from);
@@ -241,16 +256,30 @@ impl Target {
                 for first in (0..panels).step_by(group) {
                     let group = first..(first + group).min(panels);
                     // Tiles of nearly equal height: none runs with few accumulators.
-                    let edge = |tile: usize| tile * rows / tiles;
+                    let edge = |tile: usize| {
+                        if by_lanes {
+                            tile / LANE_EDGES.len() * LANES + LANE_EDGES[tile % LANE_EDGES.len()]
+                        } else {
+                            tile * rows / tiles
+                        }
+                    };
                     for strip in (0..tiles).step_by(STRIP) {
                         let strip = strip..(strip + STRIP).min(tiles);
                         let columns = pass.pack(edge(strip.start)..edge(strip.end), packed);
                         for tile in strip.clone() {
                             let tile_rows = edge(tile)..edge(tile + 1);
                             let packed = columns.then(|| &packed[edge(tile) - edge(strip.start)..]);
-                            let next = edge(tile + 1)..edge((tile + 2).min(tiles));
+                            let ahead = Ahead {
+                                rows: if columns {
+                                    edge(strip.end)..edge((strip.end + STRIP).min(tiles))
+                                } else {
+                                    edge(tile + 1)..edge((tile + 2).min(tiles))
+                                },
+                                part: if columns { tile - strip.start } else { 0 },
+                                parts: if columns { strip.len() } else { 1 },
+                            };
                             // SAFETY: the caller's promise.
-                            unsafe { pass.tile(tile_rows, group.clone(), packed, next) }
+                            unsafe { pass.tile(tile_rows, group.clone(), packed, &ahead) }
                         }
                     }
                 }
@@ -259,6 +288,8 @@ impl Target {
     }
 }
 
+/// Where the tiles of a panel begin whose lanes are rows.
+const LANE_EDGES: [usize; 3] = [0, 11, 22];
 /// Tiles whose columns are packed together: their rows of 48 elements are whole cache lines.
 const STRIP: usize = 4;
 /// Distance of two packed terms.
@@ -297,7 +328,7 @@ impl Pass<'_> {
         rows: Range<usize>,
         group: Range<usize>,
         packed: Option<&[f32]>,
-        next: Range<usize>,
+        ahead: &Ahead,
     ) {
         let (row, from, right) = (rows.start, self.from, self.right);
         let mut tile = Tile {
@@ -327,6 +358,10 @@ impl Pass<'_> {
                 tile.a = data[from * stride + row..].as_ptr();
                 tile.a_step = stride;
             }
+            (Left::Lanes(data, stride), _) => {
+                tile.a = data[row / LANES * stride + from * LANES + row % LANES..].as_ptr();
+                tile.a_step = LANES;
+            }
             (Left::Panels(data, stride), _) => {
                 tile.a = data[from / LANES * stride + row * LANES..].as_ptr();
                 tile.a_row = LANES;
@@ -339,7 +374,7 @@ impl Pass<'_> {
         }
         let panels = group.len();
         for (index, panel) in group.enumerate() {
-            self.prefetch(&next, index, panels);
+            self.prefetch(ahead, ahead.part * panels + index, ahead.parts * panels);
             tile.b = right.data[panel * right.panel + term..].as_ptr();
             let at = panel * self.target.panel + row * self.target.row;
             let width = (self.target.columns - panel * LANES).min(LANES);
@@ -355,28 +390,52 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks for the part `index` of `parts` of the next rows of a row-major left-hand side: weights
-    /// come from memory, and a tile takes long enough for the next one to arrive.
-    fn prefetch(&self, next: &Range<usize>, index: usize, parts: usize) {
+    /// Asks for the part `index` of `parts` of the rows ahead: weights come from memory, and a tile
+    /// takes long enough for what the next one reads to arrive.
+    fn prefetch(&self, ahead: &Ahead, index: usize, parts: usize) {
         const LINE: usize = 16;
-        if let Left::Rows(data, stride) = self.left
-            && !next.is_empty()
-        {
-            let lines = self.terms.div_ceil(LINE);
-            let share = (next.len() * lines).div_ceil(parts);
-            let (mut row, mut line) = (index * share / lines, index * share % lines);
-            for _ in 0..share {
-                if row == next.len() {
-                    break;
-                }
-                tile::prefetch(data, (next.start + row) * stride + self.from + line * LINE);
-                line += 1;
-                if line == lines {
-                    (row, line) = (row + 1, 0);
-                }
+        let Range { start, end } = ahead.rows;
+        if start == end {
+            return;
+        }
+        // Stretches of contiguous elements: their first, their distance, their number, their length.
+        let (data, first, stride, stretches, len) = match self.left {
+            Left::Rows(data, stride) => {
+                let first = start * stride + self.from;
+                (data, first, stride, end - start, self.terms)
+            }
+            Left::Columns(data, stride) => {
+                (data, self.from * stride + start, stride, self.terms, end - start)
+            }
+            Left::Panels(data, stride) => {
+                let first = self.from / LANES * stride + start * LANES;
+                let len = (end - start) * LANES;
+                (data, first, stride, self.terms / LANES, len)
+            }
+            Left::Lanes(..) => return,
+        };
+        let lines = len.div_ceil(LINE);
+        let share = (stretches * lines).div_ceil(parts);
+        let (mut stretch, mut line) = (index * share / lines, index * share % lines);
+        for _ in 0..share {
+            if stretch == stretches {
+                break;
+            }
+            tile::prefetch(data, first + stretch * stride + line * LINE);
+            line += 1;
+            if line == lines {
+                (stretch, line) = (stretch + 1, 0);
             }
         }
     }
+}
+
+/// What is read next, to be asked for meanwhile.
+struct Ahead {
+    rows: Range<usize>,
+    /// This tile's part of it, of so many.
+    part: usize,
+    parts: usize,
 }
 
 /// A tile of fewer than 32 columns.
