@@ -47,6 +47,15 @@ pub fn is_host(device: &Device) -> bool {
     name.contains("Flex") || name.contains("NdArray")
 }
 
+/// `a + b` of two gradients, on flex in the memory of `a` and on all threads.
+pub fn add_gradients(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
+    if fused::applies(&a) {
+        Tensor::from_dispatch(Dispatch::slender_sum(a.into_dispatch(), b.into_dispatch()))
+    } else {
+        a + b
+    }
+}
+
 /// Sum of squares of each tensor in f64; on a device, one read for all of them.
 pub fn squared_norms(tensors: &[Tensor<1>]) -> Vec<f64> {
     match tensors.first() {

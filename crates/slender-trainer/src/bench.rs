@@ -99,8 +99,8 @@ pub fn bench(
         let (mut backward_s, mut update_s) = (0.0, 0.0);
         if train {
             let start = Instant::now();
-            let mut gradients = Gradients::default();
-            gradients.accumulate(&model, loss.div_scalar((rows * t) as f64).backward());
+            let mut gradients = Gradients::new(rows * t);
+            gradients.accumulate(&model, loss.backward());
             let (norm, _) = gradients.norm();
             backward_s = start.elapsed().as_secs_f64();
             let start = Instant::now();

@@ -6,13 +6,15 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients as Graph, Tensor, TensorData};
 use slender_config::TrainConfig;
-use slender_kernels::{AdamW, Moments, adamw_update, squared_norms};
+use slender_kernels::{AdamW, Moments, adamw_update, add_gradients, squared_norms};
 use slender_model::{NamedTensor, Transformer};
 
-/// Gradients of every weight in module order, flattened.
-#[derive(Debug, Default)]
+/// Gradients of every weight in module order, flattened, of the summed loss; what is trained is the
+/// mean over `targets`, by which norm and update divide.
+#[derive(Debug)]
 pub struct Gradients {
     values: Vec<Tensor<1>>,
+    targets: f64,
 }
 
 struct Gather<'a> {
@@ -34,6 +36,14 @@ impl ModuleVisitor for Gather<'_> {
 }
 
 impl Gradients {
+    /// No gradient yet, of a loss summed over `targets` tokens.
+    pub fn new(targets: usize) -> Self {
+        Self {
+            values: Vec::new(),
+            targets: targets as f64,
+        }
+    }
+
     /// Adds the gradients that `graph` holds for the weights of `model`.
     pub fn accumulate(&mut self, model: &Transformer, mut graph: Graph) {
         let mut gather = Gather {
@@ -45,15 +55,15 @@ impl Gradients {
             self.values = gather.out;
         } else {
             let sums = std::mem::take(&mut self.values).into_iter().zip(gather.out);
-            self.values = sums.map(|(sum, grad)| sum + grad).collect();
+            self.values = sums.map(|(sum, grad)| add_gradients(sum, grad)).collect();
         }
     }
 
-    /// Global L2 norm over all weights, and the index of the first gradient that is not finite.
+    /// Global L2 norm over all weights of the mean's gradients, and the index of the first gradient that is not finite.
     pub fn norm(&self) -> (f64, Option<usize>) {
         let squares = squared_norms(&self.values);
         let offender = squares.iter().position(|square| !square.is_finite());
-        (squares.iter().sum::<f64>().sqrt(), offender)
+        (squares.iter().sum::<f64>().sqrt() / self.targets, offender)
     }
 }
 
@@ -128,11 +138,12 @@ impl Optimizer {
     ) -> Transformer {
         self.updates += 1;
         let clip = config.grad_clip;
-        let grad_scale = if clip > 0.0 && norm > clip {
+        let clipped = if clip > 0.0 && norm > clip {
             clip / norm
         } else {
             1.0
         };
+        let grad_scale = clipped / grads.targets;
         let opt = AdamW {
             lr,
             beta1: config.beta1,

@@ -111,8 +111,9 @@ impl TrainLoop<'_> {
         let model = self.model.take().expect("present between steps");
         // Dropout draws from a copy, so that an interrupted step leaves the stream where it was.
         let mut rng = self.state.rng.clone();
-        let targets = (train.batch_size * train.seq_len()) as f64;
-        let mut gradients = Gradients::default();
+        let targets = train.batch_size * train.seq_len();
+        // Of the mean over the whole batch, whatever the micro-batch.
+        let mut gradients = Gradients::new(targets);
         let mut loss_sum = 0.0;
         for micro in 0..train.batch_size / train.micro_batch_size() {
             if self.stop.is_set() {
@@ -122,12 +123,11 @@ impl TrainLoop<'_> {
             let parts = MicroBatch::new(batch, micro, self.config, self.device);
             let mut dropout = Dropout::new(train.dropout, &mut rng);
             let sum = model.loss_sum(parts.inputs, parts.targets, parts.segments, &mut dropout); // [1]
-            // Gradients are of the mean over the whole batch, whatever the micro-batch.
-            let scaled = sum.clone().mul_scalar(1.0 / targets);
-            loss_sum += f64::from(sum.into_data().iter::<f32>().next().unwrap_or(f32::NAN));
-            gradients.accumulate(&model, scaled.backward());
+            let value = sum.clone().into_data().iter::<f32>().next();
+            loss_sum += f64::from(value.unwrap_or(f32::NAN));
+            gradients.accumulate(&model, sum.backward());
         }
-        let loss = loss_sum / targets;
+        let loss = loss_sum / targets as f64;
         let (norm, offender) = gradients.norm();
         let step = self.state.step + 1;
         let lr = train.lr_at(self.state.step);

@@ -177,6 +177,11 @@ impl<B: Kernels, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
+    /// Not differentiable: gradients are summed outside the graph.
+    fn slender_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(<B as Kernels>::sum(a.into_primitive(), b.primitive()))
+    }
+
     /// Not differentiable: a gradient's norm is read, not trained.
     fn slender_squared_norm(x: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::from_inner(B::squared_norm(x.primitive()))

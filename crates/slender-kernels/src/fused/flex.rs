@@ -333,6 +333,12 @@ impl Kernels for Flex {
         ]
     }
 
+    fn sum(a: F, b: &F) -> F {
+        let mut a = contiguous(&a);
+        linear::scale(a.storage_mut(), 1.0, Some(contiguous(b).storage()));
+        a
+    }
+
     fn squared_norm(x: &F) -> F {
         let sum = crate::adamw::squared_norm(contiguous(x).storage());
         let high = sum as f32;
@@ -552,6 +558,9 @@ impl FusedOps for Flex {
         _recompute: bool,
     ) -> F {
         <Self as Kernels>::feed_forward(&x, &[norm, gate, up, down], eps, false).0
+    }
+    fn slender_sum(a: F, b: F) -> F {
+        <Self as Kernels>::sum(a, &b)
     }
     fn slender_squared_norm(x: F) -> F {
         Self::squared_norm(&x)

@@ -14,8 +14,10 @@ use rayon::prelude::*;
 /// Elements of logits held at once, 32 MB: fewer make the weight and its gradient, which are read
 /// once a chunk, the larger traffic.
 const CHUNK: usize = 1 << 23;
-/// Rows of the vocabulary, or of the hidden state's gradient, that a task computes.
+/// Rows of the vocabulary that a task computes.
 const ROWS_PER_TASK: usize = 96;
+/// Rows that the products take together: those of a task are a multiple of it.
+const TALL: usize = 48;
 
 /// Exponentials that are summed before they join the total.
 const SUMMED: usize = 128;
@@ -152,7 +154,8 @@ impl Problem<'_> {
             Left::Columns(self.weight, d),
             Right::new(error, v * LANES),
             Out::panels(&mut lanes, d * LANES, false),
-            ROWS_PER_TASK,
+            // Every task reads all logits, so there is one for each thread.
+            d.div_ceil(rayon::current_num_threads()).next_multiple_of(TALL),
         );
         rows.par_chunks_mut(LANES * d)
             .zip(lanes.par_chunks_exact(d * LANES))

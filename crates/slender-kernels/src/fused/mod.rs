@@ -91,6 +91,8 @@ pub trait FusedOps: Backend {
     ) -> FloatTensor<Self>;
     /// See [`crate::embedding()`].
     fn slender_embedding(weight: FloatTensor<Self>, tokens: IntTensor<Self>) -> FloatTensor<Self>;
+    /// `a + b` in the memory of `a`.
+    fn slender_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
     /// Sum of squares as two numbers, `[2]`, whose sum has the precision of f64.
     fn slender_squared_norm(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`crate::cross_entropy()`].
@@ -212,6 +214,8 @@ pub(crate) trait Kernels: Backend {
         weight: &FloatTensor<Self>,
         targets: &IntTensor<Self>,
     ) -> [FloatTensor<Self>; 3];
+    /// See [`FusedOps::slender_sum`].
+    fn sum(a: FloatTensor<Self>, b: &FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`FusedOps::slender_squared_norm`].
     fn squared_norm(x: &FloatTensor<Self>) -> FloatTensor<Self>;
     /// `x` times the one element of `factor`, in place, plus `sum`.
