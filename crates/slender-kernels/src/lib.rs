@@ -24,7 +24,7 @@ mod norm;
 pub mod reference;
 mod rope;
 
-pub use adamw::{AdamW, Moments, add_gradients, adamw_update, is_host, squared_norms};
+pub use adamw::{AdamW, Moments, adamw_update, add_gradients, is_host, squared_norms};
 pub use attention::{AttentionMask, attention, forbidden_causal, forbidden_documents};
 pub use block::{
     AttentionWeights, FeedForwardWeights, attention_block, feed_forward_block, half_blocks_apply,

@@ -30,9 +30,19 @@ impl Product {
 
 /// Speed of the CPU kernels in FLOP/s on all threads of the pool, the best of several repetitions
 /// that take about `seconds` together; conversions from and to rows included.
-pub fn product_speed(product: Product, tokens: usize, [outer, inner]: [usize; 2], seconds: f64) -> f64 {
-    let values = |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 31) as f32 / 31.0 - 0.5).collect() };
-    let (x, dy, w) = (values(tokens * inner), values(tokens * outer), values(outer * inner));
+pub fn product_speed(
+    product: Product,
+    tokens: usize,
+    [outer, inner]: [usize; 2],
+    seconds: f64,
+) -> f64 {
+    let values =
+        |len: usize| -> Vec<f32> { (0..len).map(|i| (i % 31) as f32 / 31.0 - 0.5).collect() };
+    let (x, dy, w) = (
+        values(tokens * inner),
+        values(tokens * outer),
+        values(outer * inner),
+    );
     let mut gradient = vec![0.0; outer * inner];
     let mut run = || {
         let start = Instant::now();

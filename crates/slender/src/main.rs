@@ -15,7 +15,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps freed memory instead of giving it back after 10 ms: a training step frees and allocates
 /// the same gigabyte again and again, and clearing fresh pages takes a sixth of its time otherwise.
+/// `MIMALLOC_PURGE_DELAY` still decides where it is set.
 fn keep_freed_memory() {
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_some() {
+        return;
+    }
     /// `mi_option_purge_delay` of mimalloc 3.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
     // SAFETY: sets one number; nothing else runs yet.

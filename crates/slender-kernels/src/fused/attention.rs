@@ -129,7 +129,10 @@ impl Inputs<'_> {
         let d = self.head_dim;
         multiply(
             [panels.len() * LANES, d, 1],
-            Left::Lanes(side.get(panels.start, self.kv_head(head), d), side.width * LANES),
+            Left::Lanes(
+                side.get(panels.start, self.kv_head(head), d),
+                side.width * LANES,
+            ),
             Right::new(right, d * LANES),
             Out::panels(out, panels.len() * LANES * LANES, false),
         );

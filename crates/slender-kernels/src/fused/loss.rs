@@ -16,8 +16,6 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 23;
 /// Rows of the vocabulary that a task computes.
 const ROWS_PER_TASK: usize = 96;
-/// Rows that the products take together: those of a task are a multiple of it.
-const TALL: usize = 48;
 
 /// Exponentials that are summed before they join the total.
 const SUMMED: usize = 128;
@@ -155,7 +153,7 @@ impl Problem<'_> {
             Right::new(error, v * LANES),
             Out::panels(&mut lanes, d * LANES, false),
             // Every task reads all logits, so there is one for each thread.
-            d.div_ceil(rayon::current_num_threads()).next_multiple_of(TALL),
+            d.div_ceil(rayon::current_num_threads()),
         );
         rows.par_chunks_mut(LANES * d)
             .zip(lanes.par_chunks_exact(d * LANES))

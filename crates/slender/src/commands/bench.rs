@@ -30,7 +30,10 @@ fn matmul(config: Option<&Path>, device: &DeviceArgs, json: bool) -> Result<(), 
     let shape = match config {
         Some(path) => {
             let config = Config::load(path, &[])?;
-            Some((shape_of(&config)?, config.train.micro_batch_size() * config.train.seq_len()))
+            Some((
+                shape_of(&config)?,
+                config.train.micro_batch_size() * config.train.seq_len(),
+            ))
         }
         None => None,
     };
@@ -46,7 +49,10 @@ fn matmul(config: Option<&Path>, device: &DeviceArgs, json: bool) -> Result<(), 
     let mut text = format!("{:.1} GFLOP/s\n", peak / 1e9);
     if let Some((shape, tokens)) = shape {
         let (d, f) = (shape.dim, shape.ffn_hidden);
-        let (q, kv) = (shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
+        let (q, kv) = (
+            shape.n_heads * shape.head_dim,
+            shape.n_kv_heads * shape.head_dim,
+        );
         text += &format!("{:10} {:>7} {:>7}", "weight", "out", "in");
         for product in Product::ALL {
             text += &format!(" {:>16}", product.name());

@@ -197,7 +197,10 @@ impl Target {
             assert!(right_extent <= right.data.len(), "right-hand side");
             assert!(out_extent <= out.data.len(), "result");
             let lanes = matches!(left, Left::Lanes(..));
-            assert!(!lanes || rows.is_multiple_of(LANES), "rows are whole panels");
+            assert!(
+                !lanes || rows.is_multiple_of(LANES),
+                "rows are whole panels"
+            );
             let apart = out.panel >= (rows - 1) * out.row + LANES && out.row >= LANES;
             let beside = out.panel == LANES && out.row >= columns;
             assert!(apart || beside, "no element of the result has two places");
@@ -404,9 +407,13 @@ impl Pass<'_> {
                 let first = start * stride + self.from;
                 (data, first, stride, end - start, self.terms)
             }
-            Left::Columns(data, stride) => {
-                (data, self.from * stride + start, stride, self.terms, end - start)
-            }
+            Left::Columns(data, stride) => (
+                data,
+                self.from * stride + start,
+                stride,
+                self.terms,
+                end - start,
+            ),
             Left::Panels(data, stride) => {
                 let first = self.from / LANES * stride + start * LANES;
                 let len = (end - start) * LANES;
