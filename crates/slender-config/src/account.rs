@@ -12,6 +12,7 @@
 
 use crate::model::FfnKind;
 use crate::shape::ModelShape;
+use crate::train::Recompute;
 use serde::{Deserialize, Serialize};
 
 /// Parameter, compute and memory accounting of one shape.
@@ -56,6 +57,16 @@ impl ModelShape {
 
     /// Accounting for training on sequences of `seq_len` tokens, `micro_batch` at a time.
     pub fn accounting(&self, seq_len: usize, micro_batch: usize) -> Accounting {
+        self.accounting_with(seq_len, micro_batch, Recompute::None)
+    }
+
+    /// As [`Self::accounting`], with activations computed again in the backward pass.
+    pub fn accounting_with(
+        &self,
+        seq_len: usize,
+        micro_batch: usize,
+        recompute: Recompute,
+    ) -> Accounting {
         let table = (self.vocab_size * self.dim) as u64;
         let params_embedding = if self.tie_embeddings {
             table
@@ -77,27 +88,34 @@ impl ModelShape {
             train_flops_per_token: 3 * forward,
             forward_flops_per_token: forward,
             kv_cache_bytes_per_token: executed * 2 * 2 * (self.n_kv_heads * self.head_dim) as u64,
-            train_memory_bytes: 16 * params_total + self.activation_bytes(seq_len, micro_batch),
+            train_memory_bytes: 16 * params_total
+                + self.activation_bytes(seq_len, micro_batch, recompute),
         }
     }
 
     /// Activations kept for the backward pass by the fused operations, and temporaries, in bytes.
     ///
-    /// Per executed layer and token: the inputs and outputs of both norms (`4·D`), rotated queries
-    /// and keys, values and the attention output, and the feed-forward's hidden tensors. Attention
-    /// keeps no scores. The output keeps one gradient of the table and a chunk of logits. The
-    /// backward pass of one layer holds about as much again. Backends without fused operations keep
-    /// the scores and the logits as well and need more.
-    fn activation_bytes(&self, seq_len: usize, micro_batch: usize) -> u64 {
-        let hidden = match self.ffn {
-            FfnKind::Swiglu => 3,
-            FfnKind::Relu | FfnKind::Gelu => 2,
-        } * self.ffn_hidden;
+    /// Per executed layer and token: the inputs of both halves (`2·D`), rotated queries and keys,
+    /// values and the attention output, and the gate and up projections; with `recompute` the
+    /// inputs alone. Norm outputs are computed again in any case where the half is one operation,
+    /// and kept where it is composed (QK-norm, plain feed-forwards). Attention keeps no scores. The
+    /// output keeps one gradient of the table and a chunk of logits. The backward pass of one layer
+    /// holds about twice what a layer keeps. Backends without fused operations keep the scores and
+    /// the logits as well and need more.
+    fn activation_bytes(&self, seq_len: usize, micro_batch: usize, recompute: Recompute) -> u64 {
+        let swiglu = self.ffn == FfnKind::Swiglu;
         let heads = 2 * self.n_heads * self.head_dim + 2 * self.n_kv_heads * self.head_dim;
-        let per_layer = 4 * self.dim + heads + hidden;
-        let per_token = (self.n_executed_layers() + 1) * per_layer + 4 * self.dim;
-        let table = 2 * self.vocab_size * self.dim;
-        4 * (per_token * seq_len * micro_batch + table + (1 << 20)) as u64
+        let attention = heads + if self.qk_norm { heads + self.dim } else { 0 };
+        let hidden = 2 * self.ffn_hidden + if swiglu { 0 } else { self.dim };
+        let layer = 2 * self.dim + attention + hidden;
+        let kept = match recompute {
+            Recompute::Block if swiglu && !self.qk_norm => 2 * self.dim,
+            _ => layer,
+        };
+        let per_token = self.n_executed_layers() * kept + 2 * layer + 4 * self.dim;
+        let table = self.vocab_size * self.dim;
+        let logits = (1 << 23).min(seq_len * micro_batch * self.vocab_size);
+        4 * (per_token * seq_len * micro_batch + table + logits) as u64
     }
 }
 

@@ -22,7 +22,7 @@ pub use error::{ConfigError, Origin, Problem};
 pub use load::{Merged, read_merged};
 pub use model::{FfnKind, LayerSharing, ModelConfig, SharingKind};
 pub use shape::{ModelShape, ShapeProblem};
-pub use train::{EvalConfig, OnNonfinite, RunConfig, Schedule, TrainConfig};
+pub use train::{EvalConfig, OnNonfinite, Recompute, RunConfig, Schedule, TrainConfig};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,8 +95,13 @@ impl Config {
 
     /// Accounting of the shape at the training sequence length and micro-batch, if the vocabulary is known.
     pub fn accounting(&self) -> Option<Accounting> {
-        let shape = self.shape()?;
-        Some(shape.accounting(self.train.seq_len(), self.train.micro_batch_size()))
+        Some(self.accounting_of(&self.shape()?))
+    }
+
+    /// Accounting of `shape` in this configuration's training.
+    pub fn accounting_of(&self, shape: &ModelShape) -> Accounting {
+        let train = &self.train;
+        shape.accounting_with(train.seq_len(), train.micro_batch_size(), train.recompute)
     }
 
     /// Keys whose values differ from `other`, leaving out operational ones that cannot change a
@@ -126,6 +131,7 @@ const OPERATIONAL: &[&str] = &[
     "run.keep_last",
     "run.keep_best",
     "run.paper_row",
+    "train.recompute",
     "data.cache_dir",
     "eval.data_dir",
     "eval.tasks",

@@ -53,9 +53,23 @@ pub struct TrainConfig {
     /// Dropout probability on the output of each attention and feed-forward block while training.
     #[serde(default)]
     pub dropout: f64,
+    /// What the backward pass computes again instead of keeping it: less memory for more time, the same result.
+    #[serde(default)]
+    pub recompute: Recompute,
     /// What a non-finite loss or gradient does.
     #[serde(default)]
     pub on_nonfinite: OnNonfinite,
+}
+
+/// What is computed again in the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Nothing: the fastest.
+    #[default]
+    None,
+    /// Each half of a block keeps its input alone. Needs the fused kernels: device `flex`, SwiGLU, no QK-norm, no dropout.
+    Block,
 }
 
 /// Learning-rate schedule after the linear warm-up.

@@ -2,11 +2,12 @@
 
 use crate::Config;
 use crate::data::{DataConfig, SourceConfig, SourceKind, TokenizerConfig, TokenizerKind};
-use crate::device::DeviceSpec;
+use crate::device::{Backend, DeviceSpec};
 use crate::error::Problem;
 use crate::load::Merged;
 use crate::shape::ModelShape;
-use crate::train::TrainConfig;
+use crate::model::FfnKind;
+use crate::train::{Recompute, TrainConfig};
 
 /// Collects problems, each with the origin of its key.
 pub(crate) struct Checker<'a> {
@@ -61,6 +62,7 @@ pub(crate) fn resolve(config: &mut Config, merged: &Merged) -> Result<(), Vec<Pr
     check_train(&mut config.train, config.model.max_seq_len, &mut check);
     check_data(&mut config.data, config.run.seed, &mut check);
     check_eval_and_run(config, &mut check);
+    check_recompute(config, &mut check);
     if check.problems.is_empty() {
         Ok(())
     } else {
@@ -266,6 +268,32 @@ fn check_tokenizer(tokenizer: &TokenizerConfig, check: &mut Checker<'_>) {
             "data.tokenizer.vocab_size",
             "a byte-level vocabulary has at least 257 tokens: 256 bytes and the document separator",
             "give 257 or more",
+        );
+    }
+}
+
+/// Activations are computed again by the fused halves of a block alone.
+fn check_recompute(config: &Config, check: &mut Checker<'_>) {
+    if config.train.recompute == Recompute::None {
+        return;
+    }
+    let device = config.run.device.parse::<DeviceSpec>();
+    let hindrance = if config.train.dropout > 0.0 {
+        Some("train.dropout is on")
+    } else if config.model.ffn != FfnKind::Swiglu {
+        Some("model.ffn is not `swiglu`")
+    } else if config.model.qk_norm {
+        Some("model.qk_norm is on")
+    } else if device.is_ok_and(|device| device.backend != Backend::Flex) {
+        Some("run.device is not `flex`")
+    } else {
+        None
+    };
+    if let Some(hindrance) = hindrance {
+        check.wrong(
+            "train.recompute",
+            format!("`block` needs the fused halves of a block, and {hindrance}"),
+            "leave it at `none`, and lower train.micro_batch_size to save memory",
         );
     }
 }

@@ -1,14 +1,18 @@
 //! `slender bench`: how fast a configuration trains and scores here, phase by phase.
 //!
-//! Tokens are synthetic, so that nothing but arithmetic is timed. Medians over repetitions, with
-//! the spread, because machines are shared; the first repetitions warm caches and are not counted.
+//! Batches come from the configuration's own data where it has been prepared, and are synthetic
+//! otherwise: what they hold changes no time but that of reading them. Medians over repetitions,
+//! with the spread, because machines are shared; the first repetitions warm caches and are not
+//! counted.
 
 use crate::estimate::matmul_peak;
 use crate::optimizer::{Gradients, Optimizer};
+use crate::train_loop::MicroBatch;
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use serde::Serialize;
-use slender_config::{Config, ModelShape};
+use slender_config::{Config, ModelShape, Recompute, SourceKind};
+use slender_data::{Batch, Dataset, PrepareOptions, TrainOrder, prepared_dir};
 use slender_model::{Dropout, Transformer};
 use std::time::Instant;
 
@@ -60,12 +64,18 @@ pub struct Speed {
     pub matmul_peak_flops_per_s: f64,
     /// `model_flops_per_s / matmul_peak_flops_per_s`.
     pub peak_share: f64,
+    /// Where batches come from: `prepared` or `synthetic`.
+    pub data: &'static str,
+    /// Seconds of making a batch and bringing it to the device.
+    pub data_s: Spread,
     /// Seconds of the forward pass with the loss.
     pub forward_s: Spread,
     /// Seconds of the backward pass; absent when scoring.
     pub backward_s: Option<Spread>,
     /// Seconds of norm, clipping and AdamW; absent when scoring.
     pub optimizer_s: Option<Spread>,
+    /// Seconds from the start of the process to the end of the first step; 0 where unknown.
+    pub first_step_s: f64,
     /// Peak resident memory of the process so far, bytes; 0 where unknown.
     pub peak_memory_bytes: u64,
 }
@@ -84,16 +94,24 @@ pub fn bench(
     } else {
         device.clone().without_autodiff()
     };
-    let mut model = Transformer::new(shape, config.run.seed, &device);
+    let again = config.train.recompute == Recompute::Block;
+    let mut model = Transformer::new(shape, config.run.seed, &device).with_recompute(again);
     let mut optimizer = Optimizer::new(&model, &device);
-    let ids: Vec<i32> = (0..rows * t)
-        .map(|i| (i * 7919 % shape.vocab_size) as i32)
-        .collect();
-    let tensor = || Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [rows, t]), &device);
-    let (mut forward, mut backward, mut update) = (Vec::new(), Vec::new(), Vec::new());
+    let batches = Batches::new(config, shape);
+    let (mut data, mut forward) = (Vec::new(), Vec::new());
+    let (mut backward, mut update) = (Vec::new(), Vec::new());
+    let mut first_step_s = 0.0;
     for repetition in 0..WARM_UP + repetitions.max(1) {
         let start = Instant::now();
-        let loss = model.loss_sum(tensor(), tensor(), None, &mut Dropout::off());
+        let batch = MicroBatch::new(&batches.get(repetition as u64), 0, config, &device);
+        let data_s = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let loss = model.loss_sum(
+            batch.inputs,
+            batch.targets,
+            batch.segments,
+            &mut Dropout::off(),
+        );
         let _ = loss.clone().into_data();
         let forward_s = start.elapsed().as_secs_f64();
         let (mut backward_s, mut update_s) = (0.0, 0.0);
@@ -109,18 +127,22 @@ pub fn bench(
             let _ = model.model.norm.weight.val().into_data();
             update_s = start.elapsed().as_secs_f64();
         }
+        if repetition == 0 {
+            first_step_s = process_age();
+        }
         if repetition >= WARM_UP {
+            data.push(data_s);
             forward.push(forward_s);
             backward.push(backward_s);
             update.push(update_s);
         }
     }
-    let accounting = shape.accounting(t, rows);
-    let totals = forward
+    let accounting = config.accounting_of(shape);
+    let totals = data
         .iter()
-        .zip(&backward)
-        .zip(&update)
-        .map(|((f, b), u)| f + b + u);
+        .zip(&forward)
+        .zip(backward.iter().zip(&update))
+        .map(|((d, f), (b, u))| d + f + b + u);
     let tokens_per_s = Spread::of(totals.map(|seconds| (rows * t) as f64 / seconds).collect());
     let flops = if train {
         accounting.train_flops_per_token
@@ -141,10 +163,83 @@ pub fn bench(
         model_flops_per_s,
         matmul_peak_flops_per_s,
         peak_share: model_flops_per_s / matmul_peak_flops_per_s,
+        data: batches.kind(),
+        data_s: Spread::of(data),
         forward_s: Spread::of(forward),
         backward_s: train.then(|| Spread::of(backward)),
         optimizer_s: train.then(|| Spread::of(update)),
+        first_step_s,
         peak_memory_bytes: peak_memory(),
+    }
+}
+
+/// Where batches come from.
+enum Batches {
+    /// The configuration's data.
+    Prepared(TrainOrder, usize),
+    /// The same tokens every time.
+    Synthetic(Batch),
+}
+
+impl Batches {
+    fn new(config: &Config, shape: &ModelShape) -> Self {
+        let (rows, t) = (config.train.micro_batch_size(), config.train.seq_len());
+        // A hub would have to be asked over the network.
+        let here = config.data.sources.iter().all(|source| {
+            matches!(source.kind, SourceKind::Builtin { .. } | SourceKind::Files { .. })
+        });
+        let order = here
+            .then(|| prepared_dir(&config.data, &PrepareOptions::from_env()).ok())
+            .flatten()
+            .filter(|dir| dir.is_dir())
+            .and_then(|dir| Dataset::open(&dir).ok())
+            .filter(|data| data.tokenizer().vocab_size() <= shape.vocab_size)
+            .and_then(|data| data.train(t, config.run.seed).ok());
+        match order {
+            Some(order) => Self::Prepared(order, rows),
+            None => {
+                let ids = |first: usize| -> Vec<i32> {
+                    let id = |i: usize| (i * 7919 % shape.vocab_size) as i32;
+                    (first..first + rows * t).map(id).collect()
+                };
+                Self::Synthetic(Batch {
+                    inputs: ids(0),
+                    targets: ids(1),
+                    segments: vec![0; rows * t],
+                    batch_size: rows,
+                    seq_len: t,
+                })
+            }
+        }
+    }
+
+    fn get(&self, step: u64) -> Batch {
+        match self {
+            Self::Prepared(order, rows) => order.batch(step, *rows),
+            Self::Synthetic(batch) => batch.clone(),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Prepared(..) => "prepared",
+            Self::Synthetic(_) => "synthetic",
+        }
+    }
+}
+
+/// Seconds since this process started, from the kernel's accounting; 0 where unknown.
+fn process_age() -> f64 {
+    /// Ticks a second of `/proc` on Linux.
+    const TICKS: f64 = 100.0;
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let stat = read("/proc/self/stat");
+    // The name, in brackets, may hold spaces; the start time is the 20th field after it.
+    let started: Option<u32> = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
+    let uptime: Option<f64> = read("/proc/uptime").split(' ').next().and_then(|text| text.parse().ok());
+    match (uptime, started) {
+        (Some(uptime), Some(started)) => uptime - f64::from(started) / TICKS,
+        _ => 0.0,
     }
 }
 

@@ -17,7 +17,7 @@ use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use slender_config::{
-    Config, DeviceSpec, ModelShape, SourceRole, human_bytes, human_count, human_seconds,
+    Config, DeviceSpec, ModelShape, Recompute, SourceRole, human_bytes, human_count, human_seconds,
 };
 use slender_data::{Dataset, PrepareOptions, Tokenizer};
 use slender_model::Transformer;
@@ -144,7 +144,13 @@ fn run(
         .as_ref()
         .map_or(0, |checkpoint| checkpoint.state.step);
     let peak = matmul_peak(&device);
-    let fresh = |shape: &ModelShape| Transformer::new(shape, config.run.seed, &device);
+    let again = train.recompute == Recompute::Block;
+    if again && !slender_kernels::has_kernels(&device) {
+        progress.say("warning: train.recompute does nothing without the fused kernels\n  hint: unset SLENDER_FUSED");
+    }
+    let fresh = |shape: &ModelShape| {
+        Transformer::new(shape, config.run.seed, &device).with_recompute(again)
+    };
     // Before the data, which may take hours to fetch, so that a user knows what is being begun.
     let early = config.shape().map(|shape| fresh(&shape));
     if let Some(model) = &early {
@@ -176,7 +182,7 @@ fn run(
         });
     }
     let shape = shape_for(config, tokenizer.vocab_size())?;
-    let accounting = shape.accounting(train.seq_len(), train.micro_batch_size());
+    let accounting = config.accounting_of(&shape);
     tokenizer.save(&dir.tokenizer())?;
 
     let announced = early.is_some();
@@ -184,6 +190,7 @@ fn run(
         Some(checkpoint) => {
             drop(early);
             let (model, optimizer) = checkpoint.load(&shape, &device)?;
+            let model = model.with_recompute(again);
             (model, optimizer, checkpoint.state.clone())
         }
         None => {
@@ -303,7 +310,7 @@ fn announce(
     progress: &Progress,
 ) {
     let (train, shape) = (&config.train, model.shape());
-    let accounting = shape.accounting(train.seq_len(), train.micro_batch_size());
+    let accounting = config.accounting_of(shape);
     let left = train.total_steps().saturating_sub(done) * train.tokens_per_step();
     let estimate = Estimate::measure(model, &accounting, left, device);
     progress.say(&format!(
@@ -345,7 +352,7 @@ fn warn_about_memory(needed: u64, spec: &DeviceSpec, progress: &Progress) {
         && needed > available
     {
         progress.say(&format!(
-            "warning: training needs about {}, {} is free\n  hint: lower train.micro_batch_size or train.seq_len",
+            "warning: training needs about {}, {} is free\n  hint: lower train.micro_batch_size, or set train.recompute = \"block\"",
             human_bytes(needed),
             human_bytes(available),
         ));

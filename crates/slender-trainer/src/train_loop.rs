@@ -342,14 +342,14 @@ impl TrainLoop<'_> {
 }
 
 /// One micro-batch on the device; all `[B, T]`.
-struct MicroBatch {
-    inputs: Tensor<2, Int>,
-    targets: Tensor<2, Int>,
-    segments: Option<Tensor<2, Int>>,
+pub(crate) struct MicroBatch {
+    pub inputs: Tensor<2, Int>,
+    pub targets: Tensor<2, Int>,
+    pub segments: Option<Tensor<2, Int>>,
 }
 
 impl MicroBatch {
-    fn new(batch: &Batch, index: usize, config: &Config, device: &Device) -> Self {
+    pub(crate) fn new(batch: &Batch, index: usize, config: &Config, device: &Device) -> Self {
         let (rows, t) = (config.train.micro_batch_size(), config.train.seq_len());
         let range = index * rows * t..(index + 1) * rows * t;
         let tensor = |values: &[i32]| -> Tensor<2, Int> {

@@ -123,7 +123,7 @@ fn speed(args: &BenchArgs, train: bool) -> Result<(), CliError> {
         )
     };
     let mut text = format!(
-        "{} {}: {} parameters, {} x {} tokens, {} threads\ntokens per second {:.0} ({:.0} to {:.0})\nmodel {:.1} GFLOP/s, {:.0} % of the matmul peak of {:.1} GFLOP/s\nforward {}\n",
+        "{} {}: {} parameters, {} x {} tokens, {} threads\ntokens per second {:.0} ({:.0} to {:.0})\nmodel {:.1} GFLOP/s, {:.0} % of the matmul peak of {:.1} GFLOP/s\ndata ({}) {}\nforward {}\n",
         speed.mode,
         config.name(),
         human_count(speed.params_total as f64),
@@ -136,6 +136,8 @@ fn speed(args: &BenchArgs, train: bool) -> Result<(), CliError> {
         speed.model_flops_per_s / 1e9,
         100.0 * speed.peak_share,
         speed.matmul_peak_flops_per_s / 1e9,
+        speed.data,
+        ms(&speed.data_s),
         ms(&speed.forward_s),
     );
     for (name, phase) in [
@@ -146,7 +148,11 @@ fn speed(args: &BenchArgs, train: bool) -> Result<(), CliError> {
             text += &format!("{name} {}\n", ms(phase));
         }
     }
-    text += &format!("peak memory {}\n", human_bytes(speed.peak_memory_bytes));
+    text += &format!(
+        "first step done {:.1} s after the start\npeak memory {}\n",
+        speed.first_step_s,
+        human_bytes(speed.peak_memory_bytes)
+    );
     output::data(&text);
     Ok(())
 }

@@ -47,7 +47,7 @@ fn row(path: &Path, sets: &[String]) -> Result<Row, CliError> {
             })?
         }
     };
-    let accounting = shape.accounting(config.train.seq_len(), config.train.micro_batch_size());
+    let accounting = config.accounting_of(&shape);
     Ok(Row {
         config,
         shape,
