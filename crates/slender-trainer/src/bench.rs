@@ -96,7 +96,7 @@ pub fn bench(
     };
     let again = config.train.recompute == Recompute::Block;
     let mut model = Transformer::new(shape, config.run.seed, &device).with_recompute(again);
-    let mut optimizer = Optimizer::new(&model, &device);
+    let mut optimizer = train.then(|| Optimizer::new(&model, &device));
     let batches = Batches::new(config, shape);
     let (mut data, mut forward) = (Vec::new(), Vec::new());
     let (mut backward, mut update) = (Vec::new(), Vec::new());
@@ -115,7 +115,7 @@ pub fn bench(
         let _ = loss.clone().into_data();
         let forward_s = start.elapsed().as_secs_f64();
         let (mut backward_s, mut update_s) = (0.0, 0.0);
-        if train {
+        if let Some(optimizer) = &mut optimizer {
             let start = Instant::now();
             let mut gradients = Gradients::new(rows * t);
             gradients.accumulate(&model, loss.backward());
