@@ -5,8 +5,8 @@ use crate::data::{DataConfig, SourceConfig, SourceKind, TokenizerConfig, Tokeniz
 use crate::device::{Backend, DeviceSpec};
 use crate::error::Problem;
 use crate::load::Merged;
-use crate::shape::ModelShape;
 use crate::model::FfnKind;
+use crate::shape::ModelShape;
 use crate::train::{Recompute, TrainConfig};
 
 /// Collects problems, each with the origin of its key.

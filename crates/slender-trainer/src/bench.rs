@@ -186,7 +186,10 @@ impl Batches {
         let (rows, t) = (config.train.micro_batch_size(), config.train.seq_len());
         // A hub would have to be asked over the network.
         let here = config.data.sources.iter().all(|source| {
-            matches!(source.kind, SourceKind::Builtin { .. } | SourceKind::Files { .. })
+            matches!(
+                source.kind,
+                SourceKind::Builtin { .. } | SourceKind::Files { .. }
+            )
         });
         let order = here
             .then(|| prepared_dir(&config.data, &PrepareOptions::from_env()).ok())
@@ -235,8 +238,13 @@ fn process_age() -> f64 {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let stat = read("/proc/self/stat");
     // The name, in brackets, may hold spaces; the start time is the 20th field after it.
-    let started: Option<u32> = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
-    let uptime: Option<f64> = read("/proc/uptime").split(' ').next().and_then(|text| text.parse().ok());
+    let started: Option<u32> = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok());
+    let uptime: Option<f64> = read("/proc/uptime")
+        .split(' ')
+        .next()
+        .and_then(|text| text.parse().ok());
     match (uptime, started) {
         (Some(uptime), Some(started)) => uptime - f64::from(started) / TICKS,
         _ => 0.0,

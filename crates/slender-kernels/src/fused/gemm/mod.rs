@@ -272,17 +272,8 @@ impl Target {
                         for tile in strip.clone() {
                             let tile_rows = edge(tile)..edge(tile + 1);
                             let packed = columns.then(|| &packed[edge(tile) - edge(strip.start)..]);
-                            let ahead = Ahead {
-                                rows: if columns {
-                                    edge(strip.end)..edge((strip.end + STRIP).min(tiles))
-                                } else {
-                                    edge(tile + 1)..edge((tile + 2).min(tiles))
-                                },
-                                part: if columns { tile - strip.start } else { 0 },
-                                parts: if columns { strip.len() } else { 1 },
-                            };
                             // SAFETY: the caller's promise.
-                            unsafe { pass.tile(tile_rows, group.clone(), packed, &ahead) }
+                            unsafe { pass.tile(tile_rows, group.clone(), packed) }
                         }
                     }
                 }
@@ -326,13 +317,7 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// As [`Target::compute`].
-    unsafe fn tile(
-        &self,
-        rows: Range<usize>,
-        group: Range<usize>,
-        packed: Option<&[f32]>,
-        ahead: &Ahead,
-    ) {
+    unsafe fn tile(&self, rows: Range<usize>, group: Range<usize>, packed: Option<&[f32]>) {
         let (row, from, right) = (rows.start, self.from, self.right);
         let mut tile = Tile {
             a: std::ptr::null(),
@@ -375,9 +360,7 @@ impl Pass<'_> {
                 term = from / LANES * right.outer;
             }
         }
-        let panels = group.len();
-        for (index, panel) in group.enumerate() {
-            self.prefetch(ahead, ahead.part * panels + index, ahead.parts * panels);
+        for panel in group {
             tile.b = right.data[panel * right.panel + term..].as_ptr();
             let at = panel * self.target.panel + row * self.target.row;
             let width = (self.target.columns - panel * LANES).min(LANES);
@@ -392,57 +375,6 @@ impl Pass<'_> {
             }
         }
     }
-
-    /// Asks for the part `index` of `parts` of the rows ahead: weights come from memory, and a tile
-    /// takes long enough for what the next one reads to arrive.
-    fn prefetch(&self, ahead: &Ahead, index: usize, parts: usize) {
-        const LINE: usize = 16;
-        let Range { start, end } = ahead.rows;
-        if start == end {
-            return;
-        }
-        // Stretches of contiguous elements: their first, their distance, their number, their length.
-        let (data, first, stride, stretches, len) = match self.left {
-            Left::Rows(data, stride) => {
-                let first = start * stride + self.from;
-                (data, first, stride, end - start, self.terms)
-            }
-            Left::Columns(data, stride) => (
-                data,
-                self.from * stride + start,
-                stride,
-                self.terms,
-                end - start,
-            ),
-            Left::Panels(data, stride) => {
-                let first = self.from / LANES * stride + start * LANES;
-                let len = (end - start) * LANES;
-                (data, first, stride, self.terms / LANES, len)
-            }
-            Left::Lanes(..) => return,
-        };
-        let lines = len.div_ceil(LINE);
-        let share = (stretches * lines).div_ceil(parts);
-        let (mut stretch, mut line) = (index * share / lines, index * share % lines);
-        for _ in 0..share {
-            if stretch == stretches {
-                break;
-            }
-            tile::prefetch(data, first + stretch * stride + line * LINE);
-            line += 1;
-            if line == lines {
-                (stretch, line) = (stretch + 1, 0);
-            }
-        }
-    }
-}
-
-/// What is read next, to be asked for meanwhile.
-struct Ahead {
-    rows: Range<usize>,
-    /// This tile's part of it, of so many.
-    part: usize,
-    parts: usize,
 }
 
 /// A tile of fewer than 32 columns.

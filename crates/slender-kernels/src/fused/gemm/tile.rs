@@ -54,19 +54,6 @@ pub(super) unsafe fn run(rows: usize, tile: &Tile) {
     }
 }
 
-/// Asks for the cache line of `data[at]`, where the processor can be asked; nothing beyond the end.
-#[inline(always)]
-pub(super) fn prefetch(data: &[f32], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(value) = data.get(at) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch of a valid address; every x86-64 processor has SSE.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (data, at);
-}
-
 /// Rows of a baseline tile: four accumulators of 16 lanes fill the 16 registers of SSE2.
 const BASELINE_ROWS: usize = 4;
 
