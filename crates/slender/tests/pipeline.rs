@@ -272,3 +272,64 @@ fn a_failing_run_does_not_sink_the_sweep() {
     assert_eq!(other.status.code(), Some(2));
     assert!(said(&other).contains("train.lr"), "{}", said(&other));
 }
+
+/// Losses of every step of a training of 200 steps in folder `run`.
+fn losses(bench: &Bench, run: &str, fused: &str, sets: &[&str]) -> Vec<f64> {
+    let dir = bench.path(run);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_slender"));
+    command
+        .current_dir(bench.folder.path())
+        .env("SLENDER_FUSED", fused)
+        .args(["train", "tiny-3.toml", "--run-dir"])
+        .arg(&dir)
+        .args([
+            "--set=model.layer_sharing={ kind = \"immediate\", repeats = 2 }",
+            "--set=data.document_mask=true",
+            "--set=train.steps=200",
+            "--set=train.lr=1e-3",
+            "--set=train.micro_batch_size=2",
+            "--set=run.log_every=1",
+        ]);
+    for set in sets {
+        command.arg(format!("--set={set}"));
+    }
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["lr"].is_number())
+        .map(|line| line["loss"].as_f64().unwrap())
+        .collect()
+}
+
+#[test]
+fn two_hundred_steps_lose_as_much_with_the_fused_kernels_as_with_plain_operations() {
+    let bench = Bench::new();
+    let plain = losses(&bench, "plain", "0", &[]);
+    let fused = losses(&bench, "fused", "1", &[]);
+    assert_eq!((plain.len(), fused.len()), (200, 200));
+    assert!(
+        plain[199] < 0.5 * plain[0],
+        "it learns: {} to {}",
+        plain[0],
+        plain[199]
+    );
+    assert_ne!(plain, fused, "both runs took the same path");
+    for (step, (plain, fused)) in plain.iter().zip(&fused).enumerate() {
+        assert!(
+            (plain - fused).abs() < 1e-4,
+            "step {}: {plain} and {fused}",
+            step + 1
+        );
+    }
+    // Computing activations again changes no bit.
+    let again = losses(&bench, "again", "1", &["train.recompute=\"block\""]);
+    assert_eq!(again, fused);
+}
