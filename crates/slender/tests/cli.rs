@@ -398,6 +398,70 @@ fn the_budget_is_given_once() {
 }
 
 #[test]
+fn recomputing_needs_the_fused_halves_of_a_block() {
+    insta::assert_snapshot!(broken("steps = 10", "steps = 10\nrecompute = \"block\"\ndropout = 0.1"), @r#"
+    error: c.toml:20: `train.recompute`: `block` needs the fused halves of a block, and train.dropout is on
+      hint: leave it at `none`, and lower train.micro_batch_size to save memory
+    "#);
+    let folder = Folder::new();
+    folder.write("c.toml", GOOD);
+    let set = "train.recompute=\"block\"";
+    let shown = folder.stdout(&["config", "show", "c.toml", "--set", set]);
+    assert!(shown.contains("recompute = \"block\""), "{shown}");
+    // What is computed again is not kept.
+    let memory = |sets: &[&str]| {
+        let arguments = [
+            &[
+                "inspect",
+                "c.toml",
+                "--json",
+                "--set=data.tokenizer.vocab_size=300",
+            ],
+            sets,
+        ]
+        .concat();
+        let value: Value = serde_json::from_str(&folder.stdout(&arguments)).unwrap();
+        value["train_memory_bytes"].as_u64().unwrap()
+    };
+    assert!(memory(&["--set", set]) < memory(&[]));
+}
+
+#[test]
+fn bench_reports_every_phase() {
+    let folder = Folder::new();
+    folder.write("c.toml", GOOD);
+    let vocabulary = "--set=data.tokenizer.vocab_size=300";
+    for (mode, phases) in [
+        (
+            "train",
+            &["data_s", "forward_s", "backward_s", "optimizer_s"][..],
+        ),
+        ("score", &["data_s", "forward_s"]),
+    ] {
+        let arguments = [
+            "bench",
+            mode,
+            "c.toml",
+            vocabulary,
+            "--repetitions=2",
+            "--json",
+        ];
+        let value: Value = serde_json::from_str(&folder.stdout(&arguments)).unwrap();
+        for phase in phases {
+            assert!(value[phase]["median"].as_f64().unwrap() >= 0.0, "{value}");
+        }
+        assert_eq!(value["backward_s"].is_null(), mode == "score");
+        assert_eq!(value["data"], "synthetic");
+        assert!(value["tokens_per_s"]["median"].as_f64().unwrap() > 0.0);
+        assert!(value["peak_memory_bytes"].as_u64().unwrap() > 0);
+        assert!(value["first_step_s"].as_f64().unwrap() > 0.0);
+    }
+    let value: Value =
+        serde_json::from_str(&folder.stdout(&["bench", "matmul", "--json"])).unwrap();
+    assert!(value["matmul_peak_flops_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     insta::assert_snapshot!(broken("dim = 32", "dim = = 32"), @"error: c.toml:3: not valid TOML: extra `=`, expected nothing");
     let folder = Folder::new();
