@@ -77,8 +77,9 @@ LOOP = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True:
 class Store:
     """The measurements in a file of JSON lines, by key; appends as they are made."""
 
-    def __init__(self, path, command):
-        self.path, self.command, self.machine, self.lines = path, command, machine(), {}
+    def __init__(self, path, command, format=FORMAT):
+        self.path, self.command, self.format = path, command, format
+        self.machine, self.lines = machine(), {}
         if not path.exists():
             return
         text = path.read_text()
@@ -89,8 +90,8 @@ class Store:
         for number, line in enumerate(whole.splitlines(), 1):
             try:
                 record = json.loads(line)
-                if record["format"] != FORMAT:
-                    raise ValueError(f"format {record['format']!r}, not {FORMAT!r}")
+                if record["format"] != format:
+                    raise ValueError(f"format {record['format']!r}, not {format!r}")
                 self.lines[tuple(record["key"])] = record
             except (ValueError, KeyError, TypeError) as error:
                 fail(f"{path}:{number}: not a measurement ({error}); give another --out")
@@ -112,7 +113,7 @@ class Store:
         others = busy_share()
         result = function()
         date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        record = {"format": FORMAT, "key": key, "date": date, "busy_before": others}
+        record = {"format": self.format, "key": key, "date": date, "busy_before": others}
         record["command"] = self.command
         record |= {"settings": settings, "result": result}
         with self.path.open("a") as file:

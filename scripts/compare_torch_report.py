@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import statistics
+import sys
 
 BEGIN, END = "<!-- compare_torch begin -->", "<!-- compare_torch end -->"
 # Size to configuration, title, and counted repetitions of training and scoring in one process.
@@ -42,7 +43,7 @@ BUSY = 0.1
 
 
 def fail(message):
-    raise SystemExit(f"compare_torch: {message}")
+    raise SystemExit(f"{pathlib.Path(sys.argv[0]).stem}: {message}")
 
 
 def median_and_range(values, scale=1.0, digits=0):
@@ -245,13 +246,13 @@ def report(store):
     return "\n".join(text)
 
 
-def replace_section(path, section):
+def replace_section(path, section, begin=BEGIN, end=END):
     """Puts `section` between the two marks of the file `path`, and leaves the rest alone."""
     text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        fail(f"{path}: needs one line {BEGIN} and after it one line {END}")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        fail(f"{path}: needs one line {begin} and after it one line {end}")
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(f"{before}{BEGIN}\n{section.strip()}\n{END}{after}")
+    temporary.write_text(f"{before}{begin}\n{section.strip()}\n{end}{after}")
     temporary.replace(path)
