@@ -21,7 +21,7 @@ is not repeated: an interrupted run goes on where it was, and rounds can be adde
 another build or other settings are not mixed in; the script stops and says so.
 
 Environment: SLENDER names the program (default: target/release/slender). Needs Python 3.11 and
-nothing else; two rounds take about five minutes on two cores.
+nothing else; two rounds take five to eight minutes on two cores.
 """
 
 import argparse

@@ -22,6 +22,16 @@ fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     tensor.to_contiguous()
 }
 
+/// As [`contiguous`], for writing: no second handle stays alive, which would make writing copy.
+fn into_contiguous(tensor: FlexTensor) -> FlexTensor {
+    let whole = tensor.storage::<f32>().len() == tensor.layout().shape().num_elements();
+    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 && whole {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
 fn dims<const R: usize>(tensor: &FlexTensor) -> [usize; R] {
     let shape: &Shape = tensor.layout().shape();
     std::array::from_fn(|axis| shape[axis])
@@ -69,7 +79,7 @@ impl<const N: usize> Sums<N> {
         let accumulate = std::array::from_fn(|i| sums[i].is_some());
         let mut sums = sums.into_iter();
         let tensors = like.map(|like| match sums.next().flatten() {
-            Some(sum) => contiguous(&sum),
+            Some(sum) => into_contiguous(sum),
             None => wrap(fresh(like.layout().shape().num_elements()), like),
         });
         Self {
@@ -106,7 +116,7 @@ impl Kernels for Flex {
         let (out, inner) = (width(&dy), width(&x));
         let accumulate = sum.is_some();
         let mut dw = match sum {
-            Some(sum) => contiguous(&sum),
+            Some(sum) => into_contiguous(sum),
             None => shaped(fresh(out * inner), [out, inner]),
         };
         linear::weight_gradient(
@@ -291,7 +301,7 @@ impl Kernels for Flex {
         let d = width(&dy);
         let accumulate = sum.is_some();
         let mut gradient = match sum {
-            Some(sum) => contiguous(&sum),
+            Some(sum) => into_contiguous(sum),
             None => shaped(fresh(rows * d), [rows, d]),
         };
         let target = Target {
@@ -334,7 +344,7 @@ impl Kernels for Flex {
     }
 
     fn sum(a: F, b: &F) -> F {
-        let mut a = contiguous(&a);
+        let mut a = into_contiguous(a);
         linear::scale(a.storage_mut(), 1.0, Some(contiguous(b).storage()));
         a
     }
@@ -346,7 +356,7 @@ impl Kernels for Flex {
     }
 
     fn scaled(x: F, factor: &F, sum: Option<F>) -> F {
-        let mut x = contiguous(&x);
+        let mut x = into_contiguous(x);
         let factor = contiguous(factor).storage::<f32>()[0];
         let sum = sum.map(|sum| contiguous(&sum));
         let sum = sum.as_ref().map(|sum| sum.storage());
