@@ -176,28 +176,34 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::process::Command;
 
-    #[test]
-    fn exp_is_within_two_ulp() {
-        let mut worst = 0.0_f64;
-        for i in -870_000..880_000 {
-            let x = i as f32 * 1e-4;
-            let mut y = [x];
-            exp_slice(&mut y);
-            let exact = f64::from(x).exp();
-            let nearest = exact as f32;
-            let ulp = f64::from(f32::from_bits(nearest.to_bits() + 1)) - f64::from(nearest);
-            worst = worst.max((f64::from(y[0]) - exact).abs() / ulp);
-        }
-        assert!(worst < 2.0, "{worst} ulp");
+    /// The unit tests of this crate once more with each lower instruction set: it is fixed for the
+    /// life of a process.
+    fn run_all(set: &str) {
+        let program = std::env::current_exe().expect("the path of this program");
+        let output = Command::new(program)
+            .args(["--skip", "unit_tests_pass"])
+            .env("SLENDER_SIMD", set)
+            .output()
+            .expect("this program runs");
+        let [out, err] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        let ok = output.status.success() && out.contains("test result: ok");
+        assert!(ok, "{out}{err}");
     }
 
     #[test]
-    fn exp_of_extremes() {
-        let mut values = [f32::NEG_INFINITY, -1e30, 0.0, f32::NAN, f32::INFINITY];
-        exp_slice(&mut values);
-        assert!(values[0] < 2e-38 && values[1] < 2e-38 && values[2] == 1.0);
-        assert!(values[3].is_nan() && values[4] > 1e38);
+    fn unit_tests_pass_with_avx2() {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return run_all("avx2");
+        }
+        println!("skipped: this processor has no AVX2 with FMA");
+    }
+
+    #[test]
+    fn unit_tests_pass_without_vector_extensions() {
+        run_all("none");
     }
 }

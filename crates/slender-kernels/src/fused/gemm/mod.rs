@@ -10,6 +10,8 @@
 //! split into blocks by its length alone and each block runs in order, so an element's bits depend
 //! on nothing but its own row and column.
 
+#[cfg(test)]
+mod tests;
 mod tile;
 
 pub(crate) use tile::{LANES, ROWS};

@@ -6,7 +6,8 @@
 //! 1e-9, so the bound of 1e-5 of the largest value is spent on the kernel's own f32 rounding.
 //! Differences in f32 would need a bound of 1e-2 and miss most mistakes; the last test shows that
 //! this bound finds the likely ones. Shapes include ones beyond a tile of the fused kernels; with
-//! `SLENDER_FUSED=0` the same tests check the plain compositions (below 5e-7 in both).
+//! `SLENDER_FUSED=0` and the filter `gradients::` the same tests check the plain compositions (below
+//! 5e-7 in both).
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use slender_kernels::{self as ops, AttentionMask, RopeTable};
