@@ -1,9 +1,8 @@
 //! Our transformer as a [`LanguageModel`].
 //!
 //! What costs is the forward pass over every token and the projection to the vocabulary. The first is done
-//! once for rows with the same input (`yes` and `no` after one passage), the second only at positions
-//! whose next token is scored, in pieces of bounded size. Rows are padded on the right, which under causal
-//! attention no earlier position can see.
+//! once for what rows share (the context of all choices, see [`crate::forest`]) and without padding
+//! ([`crate::packed`]), the second only at positions whose next token is scored, in pieces of bounded size.
 
 use std::collections::HashMap;
 
@@ -12,16 +11,21 @@ use rayon::prelude::*;
 use slender_model::Transformer;
 
 use crate::error::EvalError;
+use crate::forest::Forest;
 use crate::model::{LanguageModel, RowScore, ScoreRow};
+use crate::packed::{MIN_ROWS, Packed};
 use crate::softmax::Normaliser;
 
 /// Most logits computed at once: 64 MB of single precision.
 const MAX_LOGITS: usize = 1 << 24;
 
+/// Tokens of a batch beyond which the products of a small model gain nothing.
+const ENOUGH_TOKENS: usize = 4096;
+
 /// A transformer on a device.
 #[derive(Debug)]
 pub struct BurnModel {
-    model: Transformer,
+    packed: Packed,
     device: Device,
     max_seq_len: usize,
     vocab_size: usize,
@@ -42,7 +46,7 @@ impl BurnModel {
         let max_seq_len = model.shape().max_seq_len;
         let vocab_size = model.shape().vocab_size;
         Self {
-            model,
+            packed: Packed::new(model, device),
             device: device.clone(),
             max_seq_len,
             vocab_size,
@@ -57,14 +61,20 @@ impl BurnModel {
         self
     }
 
+    /// Tokens of a batch that fit a quarter of the memory now free, at most as many as speed needs.
+    ///
+    /// Where the system does not say how much is free, a size that fits anywhere.
+    pub fn token_budget(&self) -> usize {
+        let shape = self.packed.model().shape();
+        let width = 6 * shape.dim
+            + 2 * (shape.n_heads + 2 * shape.n_kv_heads) * shape.head_dim
+            + 3 * shape.ffn_hidden;
+        budget(free_memory(), width * size_of::<f32>())
+    }
+
     fn check(&self, rows: &[ScoreRow]) -> Result<(), EvalError> {
         for row in rows {
-            if let Some(token) = row.tokens.iter().find(|&&t| t as usize >= self.vocab_size) {
-                return Err(EvalError::Model(format!(
-                    "token {token} is not among its {} tokens; is this its tokenizer?",
-                    self.vocab_size
-                )));
-            }
+            self.check_tokens(&row.tokens)?;
             if row.score_from == 0 || row.input().len() > self.max_seq_len {
                 return Err(EvalError::Model(format!(
                     "a row of {} tokens does not fit its {} positions",
@@ -76,20 +86,71 @@ impl BurnModel {
         Ok(())
     }
 
-    /// Hidden states of the distinct inputs, padded on the right: `[B · T, D]`.
-    fn hidden(&self, inputs: &[&[u32]], width: usize) -> Tensor<2> {
-        let mut ids = vec![0_i32; inputs.len() * width];
-        for (padded, input) in ids.chunks_mut(width).zip(inputs) {
-            for (id, &token) in padded.iter_mut().zip(*input) {
-                *id = token as i32;
-            }
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), EvalError> {
+        match tokens.iter().find(|&&t| t as usize >= self.vocab_size) {
+            None => Ok(()),
+            Some(token) => Err(EvalError::Model(format!(
+                "token {token} is not among its {} tokens; is this its tokenizer?",
+                self.vocab_size
+            ))),
         }
-        let tokens = TensorData::new(ids, [inputs.len(), width]);
-        let tokens = Tensor::<2, Int>::from_data(tokens, &self.device); // [B, T]
-        let hidden = self.model.hidden(tokens, None); // [B, T, D]
-        let [b, t, d] = hidden.dims();
-        hidden.reshape([b * t, d]) // [B · T, D]
     }
+
+    /// Logits of the next token at some places of `hidden` `[N, D]`: `[places, V]`, row-major.
+    fn logits(&self, hidden: &Tensor<2>, places: &[i32]) -> Result<Vec<f32>, EvalError> {
+        // As many rows at least as keep a product from rounding otherwise.
+        let filled = places.len().max(MIN_ROWS);
+        let wanted: Vec<i32> = places
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(0))
+            .take(filled)
+            .collect();
+        let wanted = TensorData::new(wanted, [filled]);
+        let wanted = Tensor::<1, Int>::from_data(wanted, &self.device); // [places]
+        let logits = self.packed.model().logits(hidden.clone().select(0, wanted)); // [places, V]
+        let mut logits = logits
+            .into_data()
+            .convert::<f32>()
+            .try_into_vec::<f32>()
+            .map_err(|error| EvalError::Model(format!("{error:?}")))?;
+        logits.truncate(places.len() * self.vocab_size);
+        Ok(logits)
+    }
+
+    /// The likeliest next token at each place of `hidden` `[N, D]`.
+    fn greedy(&self, hidden: &Tensor<2>, places: &[i32]) -> Result<Vec<u32>, EvalError> {
+        let piece = (MAX_LOGITS / self.vocab_size.max(1)).max(1);
+        let mut best = Vec::with_capacity(places.len());
+        for places in places.chunks(piece) {
+            let logits = self.logits(hidden, places)?;
+            let rows = logits.par_chunks_exact(self.vocab_size);
+            let argmax: Vec<usize> = rows.map(|row| Normaliser::new(row).argmax).collect();
+            best.extend(argmax.into_iter().map(|token| token as u32));
+        }
+        Ok(best)
+    }
+}
+
+/// Bytes the system calls available, on Linux.
+fn free_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// See [`BurnModel::token_budget`].
+fn budget(free: Option<u64>, bytes_per_token: usize) -> usize {
+    let Some(free) = free else {
+        return ENOUGH_TOKENS / 4;
+    };
+    let fits = free / 4 / bytes_per_token.max(1) as u64;
+    usize::try_from(fits)
+        .unwrap_or(usize::MAX)
+        .clamp(128, ENOUGH_TOKENS)
 }
 
 impl LanguageModel for BurnModel {
@@ -104,28 +165,25 @@ impl LanguageModel for BurnModel {
             greedy: true,
         };
         let mut scores: Vec<RowScore> = rows.iter().map(blank).collect();
-        let mut inputs: Vec<&[u32]> = Vec::new();
-        let mut index_of: HashMap<&[u32], usize> = HashMap::new();
-        let width = rows.iter().map(|row| row.input().len()).max().unwrap_or(0);
-        if width == 0 {
+        let inputs: Vec<&[u32]> = rows.iter().map(ScoreRow::input).collect();
+        let forest = Forest::new(&inputs);
+        if forest.tokens.is_empty() {
             return Ok(scores);
         }
 
-        // Which tokens are scored at which position of which distinct input.
+        // Which tokens are scored at which place.
         let mut slot_of: HashMap<usize, usize> = HashMap::new();
-        let mut positions: Vec<i32> = Vec::new();
+        let mut places: Vec<i32> = Vec::new();
         let mut targets: Vec<Vec<Target>> = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            let input = *index_of.entry(row.input()).or_insert_with(|| {
-                inputs.push(row.input());
-                inputs.len() - 1
-            });
             for (place, &token) in row.targets().iter().enumerate() {
-                let position = input * width + row.score_from + place - 1;
-                let slot = *slot_of.entry(position).or_insert_with(|| {
-                    positions.push(position as i32);
+                let at = forest
+                    .place(index, row.score_from + place - 1)
+                    .ok_or_else(|| EvalError::Model("a token has no place".to_owned()))?;
+                let slot = *slot_of.entry(at).or_insert_with(|| {
+                    places.push(at as i32);
                     targets.push(Vec::new());
-                    positions.len() - 1
+                    places.len() - 1
                 });
                 targets[slot].push(Target {
                     row: index,
@@ -135,20 +193,12 @@ impl LanguageModel for BurnModel {
             }
         }
 
-        let hidden = self.hidden(&inputs, width); // [B · T, D]
+        let hidden = self.packed.hidden(&forest); // [N, D]
         let piece = (MAX_LOGITS / self.vocab_size.max(1)).max(1);
-        for (positions, targets) in positions.chunks(piece).zip(targets.chunks(piece)) {
-            let wanted = TensorData::new(positions.to_vec(), [positions.len()]);
-            let wanted = Tensor::<1, Int>::from_data(wanted, &self.device); // [N]
-            let logits = self.model.logits(hidden.clone().select(0, wanted)); // [N, V]
-            let [_, vocab] = logits.dims();
-            let logits = logits
-                .into_data()
-                .convert::<f32>()
-                .try_into_vec::<f32>()
-                .map_err(|error| EvalError::Model(format!("{error:?}")))?;
+        for (places, targets) in places.chunks(piece).zip(targets.chunks(piece)) {
+            let logits = self.logits(&hidden, places)?; // [places, V]
             let scored: Vec<Vec<(f32, bool)>> = logits
-                .par_chunks_exact(vocab)
+                .par_chunks_exact(self.vocab_size)
                 .zip(targets)
                 .map(|(logits, targets)| {
                     let normaliser = Normaliser::new(logits);
@@ -168,6 +218,54 @@ impl LanguageModel for BurnModel {
             }
         }
         Ok(scores)
+    }
+
+    fn generate(
+        &mut self,
+        prompts: &[Vec<u32>],
+        max_tokens: usize,
+        done: &mut dyn FnMut(usize, &[u32]) -> bool,
+    ) -> Result<Vec<Vec<u32>>, EvalError> {
+        for prompt in prompts {
+            self.check_tokens(prompt)?;
+            if prompt.is_empty() || prompt.len() + max_tokens > self.max_seq_len {
+                return Err(EvalError::Model(format!(
+                    "a prompt of {} tokens leaves no room for {max_tokens} in its {} positions",
+                    prompt.len(),
+                    self.max_seq_len
+                )));
+            }
+        }
+        let mut out = vec![Vec::new(); prompts.len()];
+        if prompts.is_empty() || max_tokens == 0 {
+            return Ok(out);
+        }
+        let inputs: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let forest = Forest::new(&inputs);
+        let (mut hidden, mut cache) = self.packed.prefill(&forest, prompts.len());
+        let last = |(row, prompt): (usize, &Vec<u32>)| {
+            let place = forest.place(row, prompt.len() - 1);
+            place.map_or(0, |place| place as i32)
+        };
+        let mut places: Vec<i32> = prompts.iter().enumerate().map(last).collect();
+        let mut active: Vec<usize> = (0..prompts.len()).collect();
+        loop {
+            let next = self.greedy(&hidden, &places)?;
+            for (&sequence, token) in active.iter().zip(next) {
+                out[sequence].push(token);
+            }
+            active.retain(|&s| !done(s, &out[s]) && out[s].len() < max_tokens);
+            if active.is_empty() {
+                return Ok(out);
+            }
+            let going_on = active.iter().filter_map(|&s| {
+                let token = *out[s].last()?;
+                Some((s, token, prompts[s].len() + out[s].len() - 1))
+            });
+            let going_on: Vec<(usize, u32, usize)> = going_on.collect();
+            hidden = self.packed.step(&going_on, &mut cache); // [active, D]
+            places = (0..active.len() as i32).collect();
+        }
     }
 }
 
@@ -224,9 +322,10 @@ mod tests {
         let ids: Vec<i32> = row.input().iter().map(|&t| t as i32).collect();
         let data = TensorData::new(ids, [1, row.input().len()]);
         let tokens = Tensor::<2, Int>::from_data(data, &model.device); // [1, T]
-        let hidden = model.model.hidden(tokens, None); // [1, T, D]
+        let model = model.packed.model();
+        let hidden = model.hidden(tokens, None); // [1, T, D]
         let [_, t, d] = hidden.dims();
-        let log_probs = model.model.log_probs(hidden.reshape([t, d])); // [T, V]
+        let log_probs = model.log_probs(hidden.reshape([t, d])); // [T, V]
         let all = log_probs.into_data().try_into_vec::<f32>().unwrap();
         let mut greedy = true;
         let scored = (row.score_from..row.tokens.len()).map(|i| {

@@ -12,7 +12,7 @@ use crate::error::EvalError;
 use crate::example::Example;
 use crate::hub;
 use crate::row::Row;
-use crate::tasks::Task;
+use crate::tasks::{self, Known, Output, Task};
 
 /// Where examples come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,15 +47,31 @@ impl DataSource {
     }
 }
 
+/// What to do with examples that are not those of any known copy of the split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Altered {
+    /// Stop with an error.
+    Refuse,
+    /// Score them and say so beside the result.
+    #[default]
+    Report,
+}
+
 /// The examples of one task and what is known of their origin.
 #[derive(Clone, Debug)]
 pub struct TaskData {
     /// All examples, in the order of the file.
     pub examples: Vec<Example>,
+    /// The row each example was read from, for few-shot sampling.
+    pub(crate) rows: Vec<Value>,
+    /// The split.
+    pub split: String,
     /// File, or repository and file.
     pub origin: String,
     /// BLAKE3 of the file's bytes, in hex; over several files, of their hashes in order.
     pub blake3: String,
+    /// Hash of every request and right answer ([`tasks::digest`]).
+    pub digest: String,
     /// Whether this is a shipped slice.
     pub fixture: bool,
     /// What a reader of the scores must know: another number of examples, another copy of the data.
@@ -63,20 +79,40 @@ pub struct TaskData {
 }
 
 impl TaskData {
-    /// Loads a task.
+    /// Loads the split that the task scores.
     ///
     /// # Errors
     /// A missing or unreadable file, a line that is no JSON object, a field that is missing or makes
     /// no sense (named with file, line and field), a hub that cannot be reached, or no example at all.
     pub fn load(task: &'static Task, source: &DataSource) -> Result<Self, EvalError> {
+        Self::load_split(task, source, None, Altered::Report)
+    }
+
+    /// Loads `split` of the task, or the one it scores.
+    ///
+    /// # Errors
+    /// As [`TaskData::load`]; with [`Altered::Refuse`] also examples that are not the published ones.
+    pub fn load_split(
+        task: &'static Task,
+        source: &DataSource,
+        split: Option<&str>,
+        altered: Altered,
+    ) -> Result<Self, EvalError> {
+        let split = split.unwrap_or(task.split);
         let (rows, origin, blake3) = match source {
             DataSource::Builtin => {
+                let (Some(fixture), true) = (task.fixture, split == task.split) else {
+                    return Err(EvalError::NoFixture {
+                        task: task.name,
+                        split: split.to_owned(),
+                    });
+                };
                 let origin = format!("builtin/{}.jsonl", task.name);
-                let hash = blake3::hash(task.fixture.as_bytes()).to_hex().to_string();
-                (parse_lines(task.fixture, &origin)?, origin, hash)
+                let hash = blake3::hash(fixture.as_bytes()).to_hex().to_string();
+                (parse_lines(fixture, &origin)?, origin, hash)
             }
             DataSource::Dir(dir) => {
-                let path = locate(task, dir)?;
+                let path = locate(task, dir, split)?;
                 let text = std::fs::read_to_string(&path).map_err(|source| EvalError::Io {
                     verb: "read",
                     path: path.clone(),
@@ -84,11 +120,22 @@ impl TaskData {
                 })?;
                 let origin = path.display().to_string();
                 let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-                (parse_lines(&text, &origin)?, origin, hash)
+                (parse_text(task, &path, &text, &origin)?, origin, hash)
             }
-            DataSource::Hub => hub::fetch(task)?,
+            DataSource::Hub => hub::fetch(task, split)?,
         };
-        Self::from_rows(task, &rows, origin, blake3, *source == DataSource::Builtin)
+        let fixture = *source == DataSource::Builtin;
+        let mut data = Self::from_rows(task, &rows, origin, blake3, fixture)?;
+        split.clone_into(&mut data.split);
+        if split != task.split {
+            data.warnings.push(format!(
+                "scored on the {split} split; the harness scores {}",
+                task.split
+            ));
+        } else if !fixture {
+            data.check(task, altered)?;
+        }
+        Ok(data)
     }
 
     /// Reads rows that are already in memory; `rows` are `(line number from 1, JSON object)`.
@@ -108,55 +155,93 @@ impl TaskData {
             origin: &origin,
             line,
         };
-        let examples = rows
-            .iter()
-            .map(|(line, value)| (task.read)(&row_at((*line, value))))
-            .collect::<Result<Vec<_>, _>>()?;
-        let Some((line, first)) = rows.first() else {
+        let mut examples = Vec::with_capacity(rows.len());
+        let mut sources = Vec::with_capacity(rows.len());
+        for (line, value) in rows {
+            for example in task.examples_of(&row_at((*line, value)))? {
+                examples.push(example);
+                sources.push(value.clone());
+            }
+        }
+        let (Some((line, first)), false) = (rows.first(), examples.is_empty()) else {
             return Err(EvalError::NoExamples {
                 task: task.name,
                 origin,
             });
         };
-        let mut warnings = Vec::new();
-        if let Some(caveat) = (task.caveat)(&row_at((*line, first))) {
-            warnings.push(caveat.to_owned());
-        }
-        if !fixture && examples.len() != task.examples {
-            warnings.push(format!(
-                "{origin} has {} examples, the published {} split has {}",
-                examples.len(),
-                task.split,
-                task.examples
-            ));
-        }
+        let caveat = (task.caveat)(&row_at((*line, first)));
         Ok(Self {
+            digest: tasks::digest(&examples),
+            rows: sources,
+            split: task.split.to_owned(),
             examples,
             origin,
             blake3,
             fixture,
-            warnings,
+            warnings: caveat.map(str::to_owned).into_iter().collect(),
         })
+    }
+
+    /// Compares the examples with the known copies of the split.
+    fn check(&mut self, task: &Task, altered: Altered) -> Result<(), EvalError> {
+        let found = tasks::known(task.name, &self.digest);
+        let counted = self.examples.len() == task.examples;
+        let problem = match found {
+            Known::Yes { note } => {
+                if !note.is_empty() {
+                    self.warnings.push(note.to_owned());
+                }
+                return Ok(());
+            }
+            Known::Unchecked if counted => return Ok(()),
+            _ if !counted => format!(
+                "{} has {} examples, the published {} split has {}",
+                self.origin,
+                self.examples.len(),
+                task.split,
+                task.examples
+            ),
+            _ => format!(
+                "an example of {} differs from every known copy of the {} split",
+                self.origin, task.split
+            ),
+        };
+        if altered == Altered::Refuse {
+            return Err(EvalError::Altered {
+                task: task.name,
+                problem,
+                repo: task.hub.repo,
+            });
+        }
+        self.warnings.push(problem);
+        Ok(())
     }
 }
 
-/// `<dir>/<folder>/<split>.jsonl`, with the task's name accepted for the folder.
-fn locate(task: &'static Task, dir: &Path) -> Result<PathBuf, EvalError> {
-    let file = format!("{}.jsonl", task.split);
+/// `<dir>/<folder>/<file>`, with the task's name accepted for the folder.
+fn locate(task: &'static Task, dir: &Path, split: &str) -> Result<PathBuf, EvalError> {
+    let file = task.file_of(split);
+    let mut names = vec![file.clone(), format!("{split}.jsonl")];
+    if task.output == Output::Text {
+        names.push(format!("{split}.txt"));
+    }
+    for folder in [task.folder, task.name] {
+        for name in &names {
+            let path = dir.join(folder).join(name);
+            if path.is_file() {
+                return Ok(path);
+            }
+        }
+    }
     let path = dir.join(task.folder).join(&file);
-    let other = dir.join(task.name).join(&file);
-    if path.is_file() {
-        return Ok(path);
-    }
-    if other.is_file() {
-        return Ok(other);
-    }
+    let others = other_splits(task, &path);
     let hint = if !dir.is_dir() {
         format!("{} is not a directory", dir.display())
-    } else if path.parent().is_some_and(Path::is_dir) {
+    } else if let Some(other) = others.first() {
         format!(
-            "the harness scores the {} split of {}; put {} rows of {} there as JSON lines",
-            task.split, task.name, task.examples, task.hub.repo
+            "the harness scores the {} split of {}; put {} rows of {} there as JSON lines, or \
+             score another split knowingly with --split {}={other}",
+            task.split, task.name, task.examples, task.hub.repo, task.name
         )
     } else {
         format!(
@@ -170,6 +255,45 @@ fn locate(task: &'static Task, dir: &Path) -> Result<PathBuf, EvalError> {
         path,
         hint,
     })
+}
+
+/// Splits whose file stands beside the missing one.
+fn other_splits(task: &Task, missing: &Path) -> Vec<&'static str> {
+    let folder = missing.parent().unwrap_or(Path::new(""));
+    ["validation", "test", "train"]
+        .into_iter()
+        .filter(|split| *split != task.split && folder.join(task.file_of(split)).is_file())
+        .collect()
+}
+
+/// Rows of a file: JSON lines, one JSON array, or for whole texts the raw text.
+fn parse_text(
+    task: &Task,
+    path: &Path,
+    text: &str,
+    origin: &str,
+) -> Result<Vec<(usize, Value)>, EvalError> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    if ending == Some("txt") && task.output == Output::Text {
+        let pages = tasks::pages(text).into_iter().enumerate();
+        return Ok(pages
+            .map(|(i, page)| (i + 1, serde_json::json!({"page": page})))
+            .collect());
+    }
+    if ending == Some("json") {
+        let bad = |message: String| EvalError::BadJson {
+            place: origin.to_owned(),
+            message,
+        };
+        let rows: Vec<Value> =
+            serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
+        return Ok(rows
+            .into_iter()
+            .enumerate()
+            .map(|(i, row)| (i + 1, row))
+            .collect());
+    }
+    parse_lines(text, origin)
 }
 
 /// JSON lines with their numbers; blank lines are skipped.
@@ -211,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_shipped_slice_reads_and_is_marked() {
-        for task in tasks::list() {
+        for task in tasks::find_all(&["paper"]).unwrap() {
             let data = TaskData::load(task, &DataSource::Builtin).unwrap();
             assert!(data.fixture);
             assert_eq!(data.examples.len(), 40, "{}", task.name);

@@ -11,10 +11,82 @@
 //! with an assertion. Small models meet that case (PIQA with 128 tokens of context), so here the
 //! continuation is scored in rolling windows and the report counts how often.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::EvalError;
 use crate::model::{ScoreRow, TextEncoder};
 use crate::rolling::rolling_rows;
 use crate::tasks::is_space;
+
+/// The details of tokenization that move scores, as they stand in every result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokenization {
+    /// Whether BOS stands before every context.
+    pub bos: bool,
+    /// The token that an empty context becomes: BOS, or EOS where there is none.
+    pub empty_context: Option<u32>,
+    /// Where the continuation begins.
+    pub boundary: String,
+    /// Which end of what does not fit is cut off.
+    pub truncation: String,
+    /// The most tokens the model reads.
+    pub max_tokens: usize,
+    /// Whitespace at the end of a context.
+    pub trailing_space: String,
+    /// Whether the tokenizer puts a space before a text (LLaMA's does).
+    pub leading_space: bool,
+    /// Names of special tokens inside a text.
+    pub special_tokens: String,
+}
+
+impl Tokenization {
+    /// What is done with this tokenizer.
+    ///
+    /// # Errors
+    /// The tokenizer fails on the letter `a`.
+    pub fn of(
+        tokenizer: &dyn TextEncoder,
+        add_bos: bool,
+        max_tokens: usize,
+    ) -> Result<Self, EvalError> {
+        // A tokenizer that adds a space gives `a` and ` a` the same tokens, or one more for the second.
+        let leading_space = tokenizer
+            .decode_pieces(&tokenizer.encode("a", false)?)
+            .is_some_and(|text| text.starts_with(['\u{2581}', '\u{120}', ' ']));
+        Ok(Self {
+            bos: add_bos && tokenizer.prefix_token().is_some(),
+            empty_context: tokenizer.prefix_token(),
+            boundary: "context and continuation encoded together, cut at the context's length"
+                .into(),
+            truncation: "left".into(),
+            max_tokens,
+            trailing_space: "moved to the continuation".into(),
+            leading_space,
+            special_tokens: "read as their ids".into(),
+        })
+    }
+}
+
+impl std::fmt::Display for Tokenization {
+    /// One line for people.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "tokens: {} BOS; {}; {}cut on the {} beyond {} tokens; special tokens in text {}",
+            if self.bos { "with" } else { "no" },
+            self.boundary,
+            if self.leading_space {
+                "space put before a text; "
+            } else {
+                ""
+            },
+            self.truncation,
+            self.max_tokens,
+            self.special_tokens,
+        )
+    }
+}
 
 /// Context and continuation as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]

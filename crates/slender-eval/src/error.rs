@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// No task has this name.
-    #[error("unknown task `{name}`{}\n  hint: `slender eval --list` shows every task", did_you_mean(*.nearest))]
+    #[error("unknown task `{name}`{}\n  hint: `slender eval list` shows every task", did_you_mean(*.nearest))]
     UnknownTask {
         /// The name as it was given.
         name: String,
@@ -75,7 +75,7 @@ pub enum EvalError {
     },
     /// The hub did not give the task's file.
     #[error(
-        "task {task}: cannot fetch {repo} from the hub: {message}\n  hint: pass --data-dir DIR with {folder}/{split}.jsonl, or --data-dir builtin for the shipped slices"
+        "task {task}: cannot fetch {repo} from the hub: {message}\n  hint: pass --data-dir DIR with {folder}/{file}, or --data-dir builtin for the shipped slices"
     )]
     Hub {
         /// Task name.
@@ -86,9 +86,42 @@ pub enum EvalError {
         message: String,
         /// The task's folder in a data directory.
         folder: &'static str,
-        /// The split that is scored.
-        split: &'static str,
+        /// The file of the split there.
+        file: String,
     },
+    /// The data is not the published data.
+    #[error(
+        "task {task}: {problem}\n  hint: fetch the split of {repo} again, or pass --allow-altered to score what is there; the result then says so"
+    )]
+    Altered {
+        /// Task name.
+        task: &'static str,
+        /// What is different.
+        problem: String,
+        /// Dataset repository.
+        repo: &'static str,
+    },
+    /// No slice of the task ships with the program.
+    #[error(
+        "task {task}: no slice of its {split} split ships with slender\n  hint: without --data-dir the full split comes from the hub"
+    )]
+    NoFixture {
+        /// Task name.
+        task: &'static str,
+        /// The split.
+        split: String,
+    },
+    /// Few-shot examples were asked for and cannot be had.
+    #[error("task {task}: {problem}")]
+    Shots {
+        /// Task name.
+        task: &'static str,
+        /// Why not, and the way out.
+        problem: String,
+    },
+    /// Two results cannot be compared.
+    #[error("{0}")]
+    Compare(String),
     /// A Parquet file could not be read.
     #[error("cannot read {} as Parquet: {message}", .path.display())]
     Parquet {

@@ -26,6 +26,8 @@ pub struct Example {
     pub choices: Vec<String>,
     /// Index of the right choice.
     pub gold: usize,
+    /// Which choices are true, where that is more than the right one (TruthfulQA's second form).
+    pub truths: Option<Vec<bool>>,
 }
 
 impl Example {
@@ -37,7 +39,48 @@ impl Example {
             continuations: choices.iter().map(|choice| format!(" {choice}")).collect(),
             choices,
             gold,
+            truths: None,
         }
+    }
+
+    /// A question whose answer is generated and compared with `aliases`, the first of which is the usual one.
+    pub fn question(id: Option<String>, context: String, aliases: Vec<String>) -> Self {
+        Self {
+            id,
+            contexts: Contexts::Shared(context),
+            continuations: Vec::new(),
+            choices: aliases,
+            gold: 0,
+            truths: None,
+        }
+    }
+
+    /// A whole text to score; `original` is what words and bytes are counted in.
+    pub fn page(text: String, original: String) -> Self {
+        Self {
+            id: None,
+            contexts: Contexts::Shared(String::new()),
+            continuations: vec![text],
+            choices: vec![original],
+            gold: 0,
+            truths: None,
+        }
+    }
+
+    /// The example with `prefix` before each context.
+    #[must_use]
+    pub fn after(mut self, prefix: &str) -> Self {
+        if !prefix.is_empty() {
+            match &mut self.contexts {
+                Contexts::Shared(context) => context.insert_str(0, prefix),
+                Contexts::PerChoice(contexts) => {
+                    for context in contexts {
+                        context.insert_str(0, prefix);
+                    }
+                }
+            }
+        }
+        self
     }
 
     /// The context of choice `i`. An index beyond the choices gives the empty string.

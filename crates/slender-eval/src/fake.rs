@@ -20,6 +20,18 @@ impl TextEncoder for CharTokenizer {
         Some(Self::BOS)
     }
 
+    fn end_token(&self) -> Option<u32> {
+        Some(2)
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        ids.iter().filter_map(|&id| char::from_u32(id)).collect()
+    }
+
+    fn decode_pieces(&self, ids: &[u32]) -> Option<String> {
+        Some(self.decode(ids))
+    }
+
     fn fingerprint(&self) -> String {
         "characters".to_owned()
     }
@@ -30,6 +42,8 @@ pub(crate) struct HashModel {
     pub(crate) max_seq_len: usize,
     /// Rows and inputs of each call.
     pub(crate) calls: Vec<(usize, usize)>,
+    /// The inputs of each call.
+    pub(crate) inputs: Vec<Vec<Vec<u32>>>,
 }
 
 impl HashModel {
@@ -37,6 +51,7 @@ impl HashModel {
         Self {
             max_seq_len,
             calls: Vec::new(),
+            inputs: Vec::new(),
         }
     }
 
@@ -58,6 +73,8 @@ impl LanguageModel for HashModel {
         let widest = rows.iter().map(|row| row.input().len()).max().unwrap_or(0);
         assert!(widest <= self.max_seq_len);
         self.calls.push((rows.len(), widest));
+        self.inputs
+            .push(rows.iter().map(|row| row.input().to_vec()).collect());
         Ok(rows
             .iter()
             .map(|row| {
@@ -70,5 +87,28 @@ impl LanguageModel for HashModel {
                 }
             })
             .collect())
+    }
+
+    /// The likeliest of the printable ASCII characters and the line break.
+    fn generate(
+        &mut self,
+        prompts: &[Vec<u32>],
+        max_tokens: usize,
+        done: &mut dyn FnMut(usize, &[u32]) -> bool,
+    ) -> Result<Vec<Vec<u32>>, EvalError> {
+        self.calls.push((prompts.len(), 0));
+        let answer = |(i, prompt): (usize, &Vec<u32>)| {
+            assert!(prompt.len() + max_tokens <= self.max_seq_len);
+            let (mut before, mut out) = (prompt.clone(), Vec::new());
+            while out.len() < max_tokens && !done(i, &out) {
+                let score = |token: &u32| Self::log_prob(&before, *token);
+                let all = std::iter::once(10).chain(32..127);
+                let best = all.max_by(|a, b| score(a).total_cmp(&score(b))).unwrap();
+                before.push(best);
+                out.push(best);
+            }
+            out
+        };
+        Ok(prompts.iter().enumerate().map(answer).collect())
     }
 }

@@ -1,9 +1,11 @@
-//! Zero-shot evaluation with lm-evaluation-harness's prompts and metrics, and perplexity of text.
+//! Evaluation with lm-evaluation-harness's prompts and metrics, its statistics, and perplexity of text.
 //!
 //! The way of an example: [`TaskData`] loads rows, a [`Task`] turns each into an [`Example`] (contexts,
-//! continuations, the right answer), [`encode`] into rows of tokens, [`score_rows`] asks a
-//! [`LanguageModel`] for log-probabilities, [`metrics`] counts what was right, and [`EvalReport`] says
-//! it with standard errors. Only `burn_model` knows of tensors.
+//! continuations, the right answer), [`fewshot`] puts solved examples before it, [`encode`] makes rows of
+//! tokens, [`score_rows`] asks a [`LanguageModel`] for log-probabilities and a [`RowCache`] for those it has,
+//! an [`ExampleRecord`] holds what came of it, [`metrics`] and [`means`] count, and [`EvalReport`] says it
+//! with standard errors. [`compare()`] puts two models' records side by side. Only `burn_model` and `packed`
+//! know of tensors.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), slender_eval::EvalError> {
@@ -19,7 +21,11 @@
 //! # }
 //! ```
 
+mod answers;
+pub mod bootstrap;
 mod burn_model;
+mod cache;
+pub mod compare;
 mod data;
 pub mod encode;
 mod error;
@@ -27,32 +33,46 @@ mod evaluate;
 mod example;
 #[cfg(test)]
 mod fake;
+pub mod fewshot;
+mod forest;
 mod hub;
+pub mod means;
+mod measure;
 pub mod metrics;
 mod model;
+mod packed;
+mod parquet_records;
 mod parquet_rows;
 mod perplexity;
+mod plan;
+mod pyliteral;
+mod python_random;
 mod records;
 mod report;
 mod rolling;
 mod row;
 mod score;
+pub mod show;
 mod softmax;
 mod table;
 pub mod tasks;
 mod tokenizer;
 
 pub use burn_model::BurnModel;
-pub use data::{DataSource, TaskData};
+pub use cache::{CacheKey, RowCache};
+pub use compare::{Comparison, compare};
+pub use data::{Altered, DataSource, TaskData};
 pub use error::EvalError;
-pub use evaluate::{EvalOptions, Progress, evaluate};
+pub use evaluate::{CacheOptions, EvalOptions, Progress, evaluate};
 pub use example::{Contexts, Example};
+pub use measure::Extras;
 pub use model::{LanguageModel, RowScore, ScoreRow, TextEncoder};
 pub use perplexity::{Perplexity, count_words, perplexity};
-pub use records::{ExampleRecord, write_records};
+pub use records::{ExampleRecord, read_records, write_records};
 pub use report::{EvalReport, FORMAT, Settings, TaskReport};
 pub use rolling::rolling_rows;
 pub use row::Row;
-pub use score::{score_rows, total};
+pub use score::{score_rows, score_rows_cached, total};
 pub use table::task_table;
 pub use tasks::{HubSource, Metric, Task};
+pub use tokenizer::tokenizer_adds_bos;

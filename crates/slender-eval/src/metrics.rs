@@ -5,7 +5,7 @@
 //! unweighted mean over tasks takes the tasks as independent.
 
 use crate::example::Example;
-use crate::tasks::Metric;
+use crate::tasks::Paper;
 
 /// The log-likelihood of one choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,29 +25,52 @@ pub struct Chosen {
     pub plain: usize,
     /// By log-likelihood per character of the choice.
     pub per_character: usize,
-}
-
-impl Chosen {
-    /// The choice that counts for a metric.
-    pub fn by(self, metric: Metric) -> usize {
-        match metric {
-            Metric::Acc => self.plain,
-            Metric::AccNorm => self.per_character,
-        }
-    }
+    /// By the `paper` protocol, for tasks that it knows.
+    pub paper: Option<usize>,
 }
 
 /// The chosen answers of an example whose choices have these scores.
-pub fn choose(example: &Example, scores: &[ChoiceScore]) -> Chosen {
+///
+/// `unconditional` are the log-likelihoods of the choices after the bare text `Answer:`, which
+/// [`Paper::AfterAnswer`] needs; without them that protocol chooses nothing.
+pub fn choose(
+    example: &Example,
+    scores: &[ChoiceScore],
+    paper: Paper,
+    unconditional: Option<&[f64]>,
+) -> Chosen {
     let plain = scores.iter().map(|score| score.log_likelihood);
-    let per_character = scores
-        .iter()
-        .zip(&example.choices)
-        .map(|(score, choice)| score.log_likelihood / choice.chars().count() as f64);
+    let lengths = example.choices.iter().map(|c| c.chars().count() as f64);
+    let per_character = argmax(plain.clone().zip(lengths).map(|(score, n)| score / n));
     Chosen {
-        plain: argmax(plain),
-        per_character: argmax(per_character),
+        plain: argmax(plain.clone()),
+        per_character,
+        paper: match (paper, unconditional) {
+            (Paper::Characters, _) => Some(per_character),
+            (Paper::AfterAnswer, Some(bare)) => {
+                Some(argmax(plain.zip(bare).map(|(score, bare)| score - bare)))
+            }
+            _ => None,
+        },
     }
+}
+
+/// The share of probability that the true choices get among all.
+pub fn truth_share(scores: &[ChoiceScore], truths: &[bool]) -> f64 {
+    let all: Vec<f64> = scores.iter().map(|s| s.log_likelihood.exp()).collect();
+    let total: f64 = all.iter().sum();
+    let of_true = all.iter().zip(truths).filter(|(_, truth)| **truth);
+    of_true.map(|(p, _)| p / total).sum()
+}
+
+/// Whether a generated answer equals one of the aliases, case and ASCII punctuation aside.
+pub fn exact_match(answer: &str, aliases: &[String]) -> bool {
+    let bare = |text: &str| -> String {
+        let kept = text.chars().filter(|c| !c.is_ascii_punctuation());
+        kept.collect::<String>().to_lowercase()
+    };
+    let answer = bare(answer);
+    aliases.iter().any(|alias| bare(alias) == answer)
 }
 
 /// Index of the largest value, the first of equals; a NaN wins over everything, as in NumPy.
@@ -70,17 +93,20 @@ pub struct Estimate {
     pub stderr: Option<f64>,
 }
 
-/// Mean of right (1) and wrong (0) answers, with √(Σ(x−x̄)² / (n−1)) / √n as standard error.
+/// Mean of right (1) and wrong (0) answers, with its standard error.
 ///
 /// The mean of nothing is NaN.
 pub fn accuracy(right: impl Iterator<Item = bool> + Clone) -> Estimate {
-    let (hits, n) = right.clone().fold((0_usize, 0_usize), |(hits, n), x| {
-        (hits + usize::from(x), n + 1)
-    });
-    let value = hits as f64 / n as f64;
-    let squares: f64 = right
-        .map(|x| (f64::from(u8::from(x)) - value).powi(2))
-        .sum();
+    mean(right.map(|right| f64::from(u8::from(right))))
+}
+
+/// Mean with √(Σ(x−x̄)² / (n−1)) / √n as standard error; the mean of nothing is NaN.
+pub fn mean(values: impl Iterator<Item = f64> + Clone) -> Estimate {
+    let (sum, n) = values
+        .clone()
+        .fold((0.0, 0_usize), |(sum, n), x| (sum + x, n + 1));
+    let value = sum / n as f64;
+    let squares: f64 = values.map(|x| (x - value).powi(2)).sum();
     let stderr = (n > 1).then(|| (squares / (n - 1) as f64).sqrt() / (n as f64).sqrt());
     Estimate { value, stderr }
 }
@@ -118,20 +144,57 @@ mod tests {
                 tokens: 1,
             })
             .collect();
-        choose(&example, &scores)
+        choose(&example, &scores, Paper::Characters, None)
     }
 
     #[test]
     fn the_longest_choice_gains_by_normalisation() {
         let chosen = scored(&[-4.0, -6.0], &["no", "perhaps"]);
         assert_eq!((chosen.plain, chosen.per_character), (0, 1));
-        assert_eq!((chosen.by(Metric::Acc), chosen.by(Metric::AccNorm)), (0, 1));
+        assert_eq!(chosen.paper, Some(1));
     }
 
     #[test]
     fn lengths_are_characters_and_not_bytes() {
         // By characters -6/3 = -2 against -9/4 = -2.25; by bytes -6/3 = -2 against -9/8 = -1.125.
         assert_eq!(scored(&[-6.0, -9.0], &["abc", "éééé"]).per_character, 0);
+    }
+
+    #[test]
+    fn a_choice_that_is_likely_anywhere_loses_by_the_answer_s_own_likelihood() {
+        let choices = ["no".to_owned(), "yes".to_owned()];
+        let example = Example::shared(None, String::new(), choices.to_vec(), 0);
+        let score = |log_likelihood| ChoiceScore {
+            log_likelihood,
+            greedy: false,
+            tokens: 1,
+        };
+        let scores = [score(-1.0), score(-2.0)];
+        let chosen = |bare| choose(&example, &scores, Paper::AfterAnswer, bare).paper;
+        assert_eq!(chosen(Some(&[-1.0, -5.0])), Some(1));
+        assert_eq!(chosen(Some(&[-5.0, -5.0])), Some(0));
+        assert_eq!(chosen(None), None);
+        assert_eq!(choose(&example, &scores, Paper::None, None).paper, None);
+    }
+
+    #[test]
+    fn true_answers_share_probability() {
+        let score = |p: f64| ChoiceScore {
+            log_likelihood: p.ln(),
+            greedy: false,
+            tokens: 1,
+        };
+        let share = truth_share(&[score(0.1), score(0.2), score(0.1)], &[true, false, true]);
+        assert!((share - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn answers_match_without_case_and_punctuation() {
+        let aliases = ["Sunset Blvd.".to_owned(), "U.S.".to_owned()];
+        assert!(exact_match("sunset blvd", &aliases));
+        assert!(exact_match("us", &aliases));
+        assert!(!exact_match("the us", &aliases));
+        assert!(!exact_match("us ", &aliases), "spaces inside count");
     }
 
     #[test]

@@ -46,6 +46,18 @@ pub trait LanguageModel {
     /// # Errors
     /// Whatever keeps the model from answering.
     fn score(&mut self, rows: &[ScoreRow]) -> Result<Vec<RowScore>, EvalError>;
+
+    /// Continues each prompt greedily, by at most `max_tokens` tokens, until `done(prompt, tokens so far)`
+    /// says that it is enough; the tokens that made it enough are part of the answer.
+    ///
+    /// # Errors
+    /// An empty prompt, one that leaves no room, or whatever keeps the model from answering.
+    fn generate(
+        &mut self,
+        prompts: &[Vec<u32>],
+        max_tokens: usize,
+        done: &mut dyn FnMut(usize, &[u32]) -> bool,
+    ) -> Result<Vec<Vec<u32>>, EvalError>;
 }
 
 /// A tokenizer as far as scoring needs one.
@@ -58,6 +70,15 @@ pub trait TextEncoder: Sync {
 
     /// What a text without context is conditioned on: BOS, else EOS, else nothing.
     fn prefix_token(&self) -> Option<u32>;
+
+    /// The token that ends a text, if there is one.
+    fn end_token(&self) -> Option<u32>;
+
+    /// The text of ids, special tokens left out.
+    fn decode(&self, ids: &[u32]) -> String;
+
+    /// The tokens' own strings one after another, such as `▁the`; `None` for an id there is not.
+    fn decode_pieces(&self, ids: &[u32]) -> Option<String>;
 
     /// A hash that tells tokenizers apart.
     fn fingerprint(&self) -> String;

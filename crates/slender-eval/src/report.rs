@@ -9,11 +9,16 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::data::TaskData;
+use crate::answers::MAX_ANSWER;
+use crate::encode::{Fit, Tokenization};
 use crate::error::EvalError;
+use crate::fewshot::shots_of;
+use crate::means::{Mean, averaged};
+use crate::measure::{Extras, extras, measure};
 use crate::metrics::{Estimate, mean_of};
+use crate::plan::Plan;
 use crate::records::ExampleRecord;
-use crate::tasks::{HARNESS_VERSION, Metric, Task};
+use crate::tasks::{self, HARNESS_VERSION, Metric, Output, Paper};
 
 /// Name and version of the file format.
 pub const FORMAT: &str = "slender-eval/1";
@@ -33,6 +38,18 @@ pub struct Settings {
     pub max_seq_len: usize,
     /// Input tokens of a batch (changes no score).
     pub batch_tokens: usize,
+    /// Examples with their answers before each question, where the task's prompt is not fixed.
+    #[serde(default)]
+    pub num_fewshot: usize,
+    /// Seed of their choice.
+    #[serde(default)]
+    pub fewshot_seed: u32,
+    /// Tasks scored on another split than the harness's.
+    #[serde(default)]
+    pub splits: Vec<(String, String)>,
+    /// The details of tokenization that move scores.
+    #[serde(default)]
+    pub tokenization: Tokenization,
 }
 
 /// The result of one task.
@@ -42,6 +59,12 @@ pub struct TaskReport {
     pub task: String,
     /// Each metric with its standard error, in the task's order.
     pub metrics: Vec<(String, Estimate)>,
+    /// Scores that the harness does not have.
+    pub extras: Extras,
+    /// The split that was scored.
+    pub split: String,
+    /// Examples with their answers in each prompt.
+    pub num_fewshot: usize,
     /// Examples scored.
     pub examples: usize,
     /// Examples in the file.
@@ -67,16 +90,15 @@ pub struct TaskReport {
 }
 
 impl TaskReport {
-    pub(crate) fn new(
-        task: &Task,
-        data: &TaskData,
-        loaded: usize,
-        metrics: Vec<(String, Estimate)>,
-        truncated: usize,
-        windows: usize,
-    ) -> Self {
+    pub(crate) fn new(plan: &Plan, records: &[ExampleRecord], num_fewshot: usize) -> Self {
+        let (task, data) = (plan.task, &plan.data);
+        let (truncated, windows) = (plan.fits(Fit::Truncated), plan.fits(Fit::Windows));
         let n = data.examples.len();
-        let chances = data.examples.iter().map(|e| 1.0 / e.choices.len() as f64);
+        let chances = data.examples.iter().map(|example| match &example.truths {
+            Some(truths) => truths.iter().filter(|t| **t).count() as f64 / truths.len() as f64,
+            None if task.has_choices() => 1.0 / example.choices.len() as f64,
+            None => 0.0,
+        });
         let mut warnings = data.warnings.clone();
         if truncated > 0 {
             warnings.push(format!(
@@ -89,11 +111,20 @@ impl TaskReport {
                  (lm-evaluation-harness stops there)"
             ));
         }
+        if task.output == Output::Answer && plan.answer_tokens < MAX_ANSWER {
+            warnings.push(format!(
+                "answers have at most {} tokens to fit the model, the harness's {MAX_ANSWER}",
+                plan.answer_tokens
+            ));
+        }
         Self {
             task: task.name.to_owned(),
-            metrics,
+            metrics: measure(task, records),
+            extras: extras(task, records),
+            split: data.split.clone(),
+            num_fewshot: shots_of(task, num_fewshot),
             examples: n,
-            loaded,
+            loaded: plan.loaded,
             published: task.examples,
             version: task.version,
             fixture: data.fixture,
@@ -128,6 +159,12 @@ pub struct EvalReport {
     pub settings: Settings,
     /// One for each task, in the order they were asked for.
     pub tasks: Vec<TaskReport>,
+    /// Means over tasks, with intervals.
+    pub means: Vec<Mean>,
+    /// Scores taken from the cache.
+    pub reused: usize,
+    /// Damaged cache entries that were found and computed again.
+    pub damaged: usize,
     /// Seconds it took.
     pub elapsed_s: f64,
     /// Every example; not part of the JSON, see [`crate::write_records`].
@@ -143,6 +180,9 @@ impl EvalReport {
             tokenizer_hash: String::new(),
             settings,
             tasks: Vec::new(),
+            means: Vec::new(),
+            reused: 0,
+            damaged: 0,
             elapsed_s: 0.0,
             examples: Vec::new(),
         }
@@ -178,9 +218,17 @@ impl EvalReport {
         mean_of(&scores?)
     }
 
+    /// See [`averaged`].
     fn averaged(&self, with_boolq: bool) -> impl Iterator<Item = &TaskReport> {
-        let counted = move |task: &&TaskReport| with_boolq || task.task != "boolq";
-        self.tasks.iter().filter(counted)
+        let names: Vec<&str> = self.tasks.iter().map(|task| task.task.as_str()).collect();
+        let counted: Vec<String> = averaged(&names)
+            .into_iter()
+            .filter(|name| with_boolq || *name != "boolq")
+            .map(str::to_owned)
+            .collect();
+        self.tasks
+            .iter()
+            .filter(move |task| counted.contains(&task.task))
     }
 
     /// The report as JSON, in the form of `slender-eval/1`.
@@ -204,11 +252,15 @@ impl EvalReport {
             "n-samples": by_task(&|task| json!({
                 "original": task.loaded, "effective": task.examples, "published": task.published,
             })),
-            "n-shot": by_task(&|_| json!(0)),
+            "n-shot": by_task(&|task| json!(task.num_fewshot)),
             "higher_is_better": by_task(&|task| {
-                let names = task.metrics.iter().map(|(name, _)| (name.clone(), json!(true)));
+                let better = |name: &str| Metric::of_name(name).is_none_or(Metric::higher_is_better);
+                let names = task.metrics.iter().map(|(name, _)| (name.clone(), json!(better(name))));
                 Value::Object(names.collect())
             }),
+            "extras": by_task(&|task| extras_json(&task.extras)),
+            "means": self.means,
+            "splits": by_task(&|task| json!(task.split)),
             "versions": by_task(&|task| json!(task.version)),
             "fixture": by_task(&|task| json!(task.fixture)),
             "chance": by_task(&|task| json!(task.chance)),
@@ -217,6 +269,17 @@ impl EvalReport {
             "warnings": by_task(&|task| json!(task.warnings)),
             "settings": self.settings,
             "protocol": {"name": "lm-eval", "version": HARNESS_VERSION},
+            "protocols": {
+                "lm-eval": {"version": HARNESS_VERSION, "keys": "results"},
+                "paper": {"keys": "extras.<task>.paper", "normalised by": by_task(&|task| {
+                    match tasks::find(&task.task).map(|task| task.paper) {
+                        Ok(Paper::Characters) => json!("characters of the choice"),
+                        Ok(Paper::AfterAnswer) => json!("likelihood of the choice after \"Answer:\""),
+                        _ => Value::Null,
+                    }
+                })},
+            },
+            "cache": {"reused": self.reused, "damaged": self.damaged},
             "elapsed_s": self.elapsed_s,
         })
     }
@@ -301,10 +364,29 @@ impl EvalReport {
             tokenizer_hash: text("tokenizer_hash"),
             settings,
             tasks,
+            means: Vec::<Mean>::deserialize(&value["means"]).unwrap_or_default(),
+            reused: 0,
+            damaged: 0,
             elapsed_s: value["elapsed_s"].as_f64().unwrap_or(0.0),
             examples: Vec::new(),
         })
     }
+}
+
+fn extras_json(extras: &Extras) -> Value {
+    let mut map = Map::new();
+    let named = [
+        ("paper", extras.paper),
+        ("bits_per_byte", extras.bits_per_byte),
+        ("margin", extras.margin),
+    ];
+    for (name, estimate) in named {
+        if let Some(estimate) = estimate {
+            map.insert(name.to_owned(), json!(estimate.value));
+            map.insert(format!("{name}_stderr"), json!(estimate.stderr));
+        }
+    }
+    Value::Object(map)
 }
 
 /// `{"alias": …, "acc,none": …, "acc_stderr,none": …}`; an unknown error is `"N/A"` as in the harness.
@@ -347,10 +429,26 @@ fn task_from_json(report: &Value, name: &str, result: &Value) -> Result<TaskRepo
             (!is_error).then(|| (metric.to_owned(), estimate))
         })
         .collect();
+    let extra = |key: &str| {
+        let extras = &report["extras"][name];
+        let value = extras[key].as_f64()?;
+        let stderr = extras[format!("{key}_stderr")].as_f64();
+        Some(Estimate { value, stderr })
+    };
     let warnings = report["warnings"][name].as_array();
     Ok(TaskReport {
         task: name.to_owned(),
         metrics,
+        extras: Extras {
+            paper: extra("paper"),
+            bits_per_byte: extra("bits_per_byte"),
+            margin: extra("margin"),
+        },
+        split: report["splits"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        num_fewshot: report["n-shot"][name].as_u64().unwrap_or(0) as usize,
         examples: count("n-samples", "effective")?,
         loaded: count("n-samples", "original")?,
         published: count("n-samples", "published")?,

@@ -1,6 +1,6 @@
 //! A row of a data set with its place, so that a wrong field can be named by file and line.
 //!
-//! Rows stay JSON values until a task reads them: the eight data sets share no schema, and a Parquet
+//! Rows stay JSON values until a task reads them: the data sets share no schema, and a Parquet
 //! row from the hub and a line of a local file must look the same to the task.
 
 use serde_json::Value;
@@ -60,19 +60,36 @@ impl<'a> Row<'a> {
     /// # Errors
     /// The field is missing, not a list of strings, or shorter than two.
     pub fn texts(&self, field: &str) -> Result<Vec<String>, EvalError> {
-        let list: Vec<String> = self
-            .need(field)?
-            .as_array()
-            .and_then(|list| {
-                list.iter()
-                    .map(|item| item.as_str().map(str::to_owned))
-                    .collect()
-            })
-            .ok_or_else(|| self.bad(field, "is not a list of strings"))?;
+        let list = self.strings(field)?;
         if list.len() < 2 {
             return Err(self.bad(field, format!("has {} entries, fewer than two", list.len())));
         }
         Ok(list)
+    }
+
+    /// A list of texts of any length.
+    ///
+    /// # Errors
+    /// The field is missing or not a list of strings.
+    pub fn strings(&self, field: &str) -> Result<Vec<String>, EvalError> {
+        let texts = |list: &Vec<Value>| {
+            list.iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()
+        };
+        let list = self.need(field)?.as_array().and_then(texts);
+        list.ok_or_else(|| self.bad(field, "is not a list of strings"))
+    }
+
+    /// A list of whole numbers.
+    ///
+    /// # Errors
+    /// The field is missing or not such a list.
+    pub fn numbers(&self, field: &str) -> Result<Vec<i64>, EvalError> {
+        let numbers =
+            |list: &Vec<Value>| list.iter().map(Value::as_i64).collect::<Option<Vec<_>>>();
+        let list = self.need(field)?.as_array().and_then(numbers);
+        list.ok_or_else(|| self.bad(field, "is not a list of whole numbers"))
     }
 
     /// A whole number, given as a number or, as some of the data sets do, as digits in a string.

@@ -1,20 +1,21 @@
 //! The scoring engine: many rows in, their scores out in the same order, with as little work as it can.
 //!
-//! Equal rows are scored once (choices repeat, and so do windows). The rest is sorted from long to
-//! short, so that rows of similar length share a batch, little is padded, memory is at its peak in the
-//! first batch and time left is over- rather than underestimated; among rows of one length the order
-//! is that of their tokens, which brings rows with the same input together. A batch holds as many rows
-//! as its longest one allows within the token budget, at least one.
+//! Equal rows are scored once (choices repeat, and so do windows), and not at all where a cache has them. The
+//! rest is sorted by its tokens, which brings rows with a common beginning together, and packed into batches
+//! by what each adds to the tokens before it. There is no padding to save by sorting by length: a batch is
+//! one row of tokens (see [`crate::packed`]).
 
 use std::collections::HashMap;
 
+use crate::cache::RowCache;
 use crate::error::EvalError;
+use crate::forest::common;
 use crate::model::{LanguageModel, RowScore, ScoreRow};
 
-/// Scores `rows` in batches of at most `batch_tokens` input tokens, padding included.
+/// Scores `rows` in batches of at most `batch_tokens` input tokens, shared ones counted once.
 ///
-/// `progress` is called after each batch with the input tokens done and in total (duplicates not
-/// counted).
+/// A single row may be larger than that. `progress` is called after each batch with the input tokens done
+/// and in total (duplicates not counted).
 ///
 /// # Errors
 /// The model fails, answers with the wrong number of scores, or with one that is not a number.
@@ -24,36 +25,48 @@ pub fn score_rows(
     batch_tokens: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<RowScore>, EvalError> {
-    let mut slots: HashMap<&ScoreRow, usize> = HashMap::with_capacity(rows.len());
-    let mut unique: Vec<&ScoreRow> = Vec::new();
-    let slot_of: Vec<usize> = rows
-        .iter()
-        .map(|row| {
-            *slots.entry(row).or_insert_with(|| {
-                unique.push(row);
-                unique.len() - 1
-            })
-        })
-        .collect();
+    score_rows_cached(model, rows, batch_tokens, None, progress)
+}
 
-    let mut order: Vec<usize> = (0..unique.len()).collect();
+/// As [`score_rows`], taking from `cache` what it has and adding the rest to it, batch by batch.
+///
+/// # Errors
+/// As [`score_rows`], or the cache cannot be written.
+pub fn score_rows_cached(
+    model: &mut dyn LanguageModel,
+    rows: &[ScoreRow],
+    batch_tokens: usize,
+    mut cache: Option<&mut RowCache>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<RowScore>, EvalError> {
+    let (unique, slot_of) = distinct(rows);
+    let mut scores: Vec<Option<RowScore>> = match &mut cache {
+        Some(cache) => unique.iter().map(|row| cache.row(row)).collect(),
+        None => vec![None; unique.len()],
+    };
+    let mut order: Vec<usize> = (0..unique.len()).filter(|&i| scores[i].is_none()).collect();
     order.sort_unstable_by(|&a, &b| {
         let (a, b) = (unique[a], unique[b]);
-        let by_length = b.tokens.len().cmp(&a.tokens.len());
-        by_length.then_with(|| (&a.tokens, a.score_from).cmp(&(&b.tokens, b.score_from)))
+        (a.input(), a.targets().len(), &a.tokens).cmp(&(b.input(), b.targets().len(), &b.tokens))
     });
 
     let total: usize = unique.iter().map(|row| row.input().len()).sum();
-    let mut done = 0;
-    let mut scores: Vec<Option<RowScore>> = vec![None; unique.len()];
+    let left: usize = order.iter().map(|&i| unique[i].input().len()).sum();
+    let mut done = total - left;
+    if done > 0 {
+        progress(done, total);
+    }
     let mut rest = order.as_slice();
-    while let Some(&longest) = rest.first() {
-        let width = unique[longest].input().len().max(1);
-        let (batch, later) = rest.split_at((batch_tokens / width).clamp(1, rest.len()));
+    while !rest.is_empty() {
+        let inputs = rest.iter().map(|&i| unique[i].input());
+        let (batch, later) = rest.split_at(batch_len(inputs, batch_tokens));
         rest = later;
         let batch_rows: Vec<ScoreRow> = batch.iter().map(|&i| unique[i].clone()).collect();
         let answers = model.score(&batch_rows)?;
         check(&batch_rows, &answers)?;
+        if let Some(cache) = &mut cache {
+            cache.put_rows(batch_rows.iter().zip(&answers))?;
+        }
         done += batch_rows
             .iter()
             .map(|row| row.input().len())
@@ -71,6 +84,41 @@ pub fn score_rows(
                 .ok_or_else(|| EvalError::Model("a row was never scored".to_owned()))
         })
         .collect()
+}
+
+/// Input tokens that scoring `rows` has in all, as [`score_rows`] counts them.
+pub(crate) fn work(rows: &[ScoreRow]) -> usize {
+    distinct(rows).0.iter().map(|row| row.input().len()).sum()
+}
+
+/// The different rows, and for each row which of them it is.
+fn distinct(rows: &[ScoreRow]) -> (Vec<&ScoreRow>, Vec<usize>) {
+    let mut slots: HashMap<&ScoreRow, usize> = HashMap::with_capacity(rows.len());
+    let mut unique: Vec<&ScoreRow> = Vec::new();
+    let slot_of = rows.iter().map(|row| {
+        *slots.entry(row).or_insert_with(|| {
+            unique.push(row);
+            unique.len() - 1
+        })
+    });
+    let slot_of = slot_of.collect();
+    (unique, slot_of)
+}
+
+/// How many of the sorted `inputs` fit a batch: at least one.
+pub(crate) fn batch_len<'a>(inputs: impl Iterator<Item = &'a [u32]>, batch_tokens: usize) -> usize {
+    let mut before: Option<&[u32]> = None;
+    let mut tokens = 0;
+    let mut count = 0;
+    for input in inputs {
+        tokens += input.len() - before.map_or(0, |before| common(before, input));
+        if count > 0 && tokens > batch_tokens {
+            break;
+        }
+        before = Some(input);
+        count += 1;
+    }
+    count.max(1)
 }
 
 fn check(rows: &[ScoreRow], answers: &[RowScore]) -> Result<(), EvalError> {
@@ -136,23 +184,71 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_holds_padding_included_and_long_rows_come_first() {
-        let mut model = HashModel::new(64);
+    fn the_budget_holds_and_what_is_shared_counts_once() {
         let mut seen = Vec::new();
+        let mut model = HashModel::new(64);
         score_rows(&mut model, &rows(), 60, &mut |done, total| {
             seen.push((done, total))
         })
         .unwrap();
+        let added = |call: &Vec<Vec<u32>>| {
+            let empty = Vec::new();
+            let before = std::iter::once(&empty).chain(call);
+            let added = |(row, before): (&Vec<u32>, &Vec<u32>)| row.len() - common(row, before);
+            call.iter().zip(before).map(added).sum::<usize>()
+        };
         assert!(
             model
-                .calls
+                .inputs
                 .iter()
-                .all(|&(n, width)| n == 1 || n * width <= 60)
+                .all(|call| call.len() == 1 || added(call) <= 60)
         );
-        assert!(model.calls.is_sorted_by(|a, b| a.1 >= b.1));
+        assert!(model.inputs.len() > 3);
         let &(done, total) = seen.last().unwrap();
-        assert_eq!(done, total);
-        assert_eq!(seen.len(), model.calls.len());
+        assert_eq!((done, seen.len()), (total, model.inputs.len()));
+        assert_eq!(total, work(&rows()));
+        // Ten choices after one context of forty tokens: less than two contexts' worth.
+        let choice = |i| ScoreRow {
+            tokens: (0..40).chain([i, i]).collect(),
+            score_from: 40,
+        };
+        let choices: Vec<ScoreRow> = (50..60).map(choice).collect();
+        let mut model = HashModel::new(64);
+        score_rows(&mut model, &choices, 60, &mut |_, _| {}).unwrap();
+        assert_eq!(model.inputs.len(), 1);
+    }
+
+    #[test]
+    fn what_a_cache_holds_is_not_scored_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = crate::cache::CacheKey {
+            weights: "w".into(),
+            tokenizer: "t".into(),
+            task: "x@1".into(),
+            settings: String::new(),
+        };
+        let rows = rows();
+        let run = |rows: &[ScoreRow], budget| {
+            let mut cache = RowCache::open(dir.path(), &key).unwrap();
+            let mut model = HashModel::new(64);
+            let mut last = (0, 0);
+            let scores =
+                score_rows_cached(&mut model, rows, budget, Some(&mut cache), &mut |a, b| {
+                    last = (a, b)
+                })
+                .unwrap();
+            assert_eq!((last.0, last.1), (last.1, work(rows)));
+            (scores, model.calls.iter().map(|call| call.0).sum::<usize>())
+        };
+        let (half, scored) = run(&rows[..30], 100);
+        assert_eq!(
+            (half.as_slice(), scored),
+            (&alone(&rows[..30])[..], distinct(&rows[..30]).0.len())
+        );
+        let (all, rest) = run(&rows, 50);
+        assert_eq!(all, alone(&rows));
+        assert_eq!(scored + rest, distinct(&rows).0.len());
+        assert_eq!(run(&rows, 50), (all, 0));
     }
 
     #[test]
@@ -189,6 +285,15 @@ mod tests {
                 greedy: false,
             };
             Ok(vec![score; rows.len()])
+        }
+
+        fn generate(
+            &mut self,
+            _: &[Vec<u32>],
+            _: usize,
+            _: &mut dyn FnMut(usize, &[u32]) -> bool,
+        ) -> Result<Vec<Vec<u32>>, EvalError> {
+            Err(EvalError::Model("it is broken".into()))
         }
     }
 

@@ -3,6 +3,9 @@
 //! Special tokens written in a text become their ids, as the harness's tokenizer makes them, and BOS is
 //! never put in front of a text that already begins with it.
 
+use std::path::Path;
+
+use serde_json::Value;
 use slender_data::Tokenizer;
 
 use crate::error::EvalError;
@@ -22,7 +25,96 @@ impl TextEncoder for Tokenizer {
         self.document_start_id()
     }
 
+    fn end_token(&self) -> Option<u32> {
+        self.eos_id()
+    }
+
+    fn decode(&self, ids: &[u32]) -> String {
+        Tokenizer::decode(self, ids)
+    }
+
+    fn decode_pieces(&self, ids: &[u32]) -> Option<String> {
+        ids.iter().map(|&id| self.id_to_token(id)).collect()
+    }
+
     fn fingerprint(&self) -> String {
         self.hash().to_owned()
+    }
+}
+
+/// Whether the tokenizer of a Hugging Face folder puts BOS before a text by itself, as `tokenizer(text)` does
+/// in Python: a template in `tokenizer.json` that begins with a special token, or for SentencePiece models
+/// without one, `add_bos_token` of `tokenizer_config.json`.
+///
+/// The files are looked for in each of the folders, the first that has one counts.
+///
+/// # Errors
+/// A file that cannot be read or is no JSON.
+pub fn tokenizer_adds_bos(dir: &Path, other: &Path) -> Result<bool, EvalError> {
+    let read = |name: &str| -> Result<Option<Value>, EvalError> {
+        let path = [dir, other].map(|dir| dir.join(name));
+        let Some(path) = path.iter().find(|path| path.is_file()) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(path).map_err(|source| EvalError::Io {
+            verb: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let value = serde_json::from_str(&text).map_err(|error| EvalError::BadJson {
+            place: path.display().to_string(),
+            message: error.to_string(),
+        })?;
+        Ok(Some(value))
+    };
+    let Some(tokenizer) = read("tokenizer.json")? else {
+        let config = read("tokenizer_config.json")?.unwrap_or_default();
+        return Ok(config["add_bos_token"].as_bool().unwrap_or(true));
+    };
+    Ok(adds_bos(&tokenizer["post_processor"]))
+}
+
+/// Whether a post-processor, or one of a sequence, begins its template with a special token.
+fn adds_bos(processor: &Value) -> bool {
+    if let Some(several) = processor["processors"].as_array() {
+        return several.iter().any(adds_bos);
+    }
+    processor["single"][0].get("SpecialToken").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_say_whether_bos_is_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let adds = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            tokenizer_adds_bos(dir.path(), dir.path())
+        };
+        assert!(!tokenizer_adds_bos(Path::new("a"), Path::new("b")).is_ok_and(|adds| !adds));
+        assert!(!adds("tokenizer_config.json", r#"{"add_bos_token": false}"#).unwrap());
+        let template = r#"{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}"#;
+        assert!(
+            adds(
+                "tokenizer.json",
+                &format!(r#"{{"post_processor": {template}}}"#)
+            )
+            .unwrap()
+        );
+        let sequence = format!(
+            r#"{{"post_processor": {{"processors": [{{"type": "ByteLevel"}}, {template}]}}}}"#
+        );
+        assert!(adds("tokenizer.json", &sequence).unwrap());
+        assert!(!adds("tokenizer.json", r#"{"post_processor": null}"#).unwrap());
+        assert!(
+            !adds(
+                "tokenizer.json",
+                r#"{"post_processor": {"type": "ByteLevel"}}"#
+            )
+            .unwrap()
+        );
+        assert!(adds("tokenizer.json", "{").is_err());
     }
 }

@@ -4,7 +4,7 @@
 use crate::fused::{self, FusedOps};
 use crate::reference;
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Cosines and sines of every position and pair, `[T, Dh/2]` each.
 #[derive(Clone, Debug)]
@@ -55,6 +55,14 @@ impl RopeTable {
         Self {
             cos: self.cos.clone().narrow(0, start, len),
             sin: self.sin.clone().narrow(0, start, len),
+        }
+    }
+
+    /// The rows of `positions` `[N]`, in that order: for tokens of several sequences in one row.
+    pub fn select(&self, positions: Tensor<1, Int>) -> Self {
+        Self {
+            cos: self.cos.clone().select(0, positions.clone()),
+            sin: self.sin.clone().select(0, positions),
         }
     }
 }

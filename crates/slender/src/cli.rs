@@ -25,8 +25,10 @@ pub struct Cli {
 pub enum Command {
     /// Train one configuration; resume it when it is half done.
     Train(TrainArgs),
-    /// Score a model on zero-shot tasks, or the perplexity of a text.
-    Eval(EvalArgs),
+    /// Score a model on tasks, or the perplexity of a text; list the tasks, show examples.
+    Eval(EvalCommandArgs),
+    /// Compare two evaluations: differences with intervals and p values.
+    Compare(CompareArgs),
     /// Train, evaluate and compare several configurations.
     #[command(subcommand)]
     Sweep(SweepCommand),
@@ -89,7 +91,8 @@ pub struct TrainArgs {
 /// Whether contexts start with the beginning-of-sequence token.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bos {
-    /// Yes for models trained by slender, no for Hugging Face folders (as lm-evaluation-harness).
+    /// Yes for models trained by slender; for Hugging Face folders if their tokenizer adds it, as
+    /// lm-evaluation-harness does.
     Auto,
     /// Always.
     Yes,
@@ -99,25 +102,101 @@ pub enum Bos {
 
 /// `slender eval`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct EvalCommandArgs {
+    /// Scoring a model.
+    #[command(flatten)]
+    pub score: EvalArgs,
+    /// Looking at tasks and results.
+    #[command(subcommand)]
+    pub command: Option<EvalCommand>,
+}
+
+/// `slender eval` without a model.
+#[derive(Subcommand, Debug)]
+pub enum EvalCommand {
+    /// List groups and tasks with their sizes, chance levels, metrics and sources.
+    List {
+        /// Only these tasks and groups; a group is listed task by task.
+        names: Vec<String>,
+    },
+    /// Show examples of an evaluation, or those on which two evaluations differ.
+    Show(ShowArgs),
+}
+
+/// `slender eval show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// Examples of an evaluation: a file of --samples, or a run evaluated with --save.
+    pub a: PathBuf,
+    /// A second one: only examples that one model got right and the other did not are shown.
+    pub b: Option<PathBuf>,
+    /// Only these tasks, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub tasks: Vec<String>,
+    /// Only this example of each task, by its number in the file.
+    #[arg(long)]
+    pub doc: Option<usize>,
+    /// Only examples that the (first) model got wrong.
+    #[arg(long)]
+    pub wrong: bool,
+    /// At most this many.
+    #[arg(long, default_value_t = 10)]
+    pub limit: usize,
+}
+
+/// `slender compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Examples of the first model: a file of --samples, or a run evaluated with --save.
+    pub a: PathBuf,
+    /// Examples of the second model, of the same tasks.
+    pub b: PathBuf,
+    /// Only these tasks and groups, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub tasks: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `slender eval MODEL`.
+#[derive(Args, Debug)]
 pub struct EvalArgs {
     /// Run directory, checkpoint, or Hugging Face folder of the Llama family.
     #[arg(required_unless_present = "list")]
     pub model: Option<PathBuf>,
-    /// Tasks, separated by commas.
+    /// Tasks and groups (paper, blimp, all), separated by commas; see `slender eval list`.
     #[arg(long, value_delimiter = ',')]
     pub tasks: Vec<String>,
-    /// List the tasks with their sizes and chance levels.
-    #[arg(long)]
+    /// The same as `slender eval list`.
+    #[arg(long, hide = true)]
     pub list: bool,
     /// Folder with TASK/SPLIT.jsonl, or `builtin` for the slices that ship with slender. Default: the hub.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    /// Score a task on another split than lm-evaluation-harness, such as --split sciq=validation; may be
+    /// repeated.
+    #[arg(long = "split", value_name = "TASK=SPLIT", value_parser = task_split)]
+    pub splits: Vec<(String, String)>,
+    /// Score data that differs from the published split; the result says so.
+    #[arg(long)]
+    pub allow_altered: bool,
     /// At most this many examples of each task.
     #[arg(long)]
     pub limit: Option<usize>,
+    /// Examples with their answers before each question, drawn as lm-evaluation-harness draws them.
+    #[arg(long, default_value_t = 0)]
+    pub num_fewshot: usize,
+    /// Seed of their choice.
+    #[arg(long, default_value_t = slender_eval::fewshot::DEFAULT_SEED)]
+    pub fewshot_seed: u32,
     /// Whether contexts start with the beginning-of-sequence token.
     #[arg(long, value_enum, default_value = "auto")]
     pub bos: Bos,
+    /// Most tokens the model reads at once. Default: what it was built for.
+    #[arg(long)]
+    pub max_length: Option<usize>,
     /// Score the perplexity of this text file instead of tasks.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tasks", "from_config"])]
     pub perplexity: Option<PathBuf>,
@@ -127,21 +206,41 @@ pub struct EvalArgs {
     /// Take tasks, limit and data folder from the run's own `[eval]`.
     #[arg(long, conflicts_with = "tasks")]
     pub from_config: bool,
-    /// Save the result as RUN/eval/final.json; does nothing when it is there for these weights.
+    /// Save the result as RUN/eval/final.json and its examples beside it; does nothing when it is there for
+    /// these weights.
     #[arg(long)]
     pub save: bool,
-    /// Write every example with its log-likelihoods to this file, as JSON lines.
+    /// Write every example with its log-likelihoods to this file: Parquet if it ends in .parquet, else JSON
+    /// lines.
     #[arg(long, value_name = "FILE")]
     pub samples: Option<PathBuf>,
-    /// Input tokens of one batch; bounds memory, changes no score.
-    #[arg(long, default_value_t = 4096)]
-    pub batch_tokens: usize,
+    /// Input tokens of one batch; bounds memory, changes no score. Default: what fits the free memory.
+    #[arg(long)]
+    pub batch_tokens: Option<usize>,
+    /// Folder where scores are kept, so that an interrupted evaluation goes on. Default:
+    /// `eval` in SLENDER_CACHE, else in XDG_CACHE_HOME/slender, else in ~/.cache/slender.
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Neither read nor keep scores.
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub no_cache: bool,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print JSON with lm-evaluation-harness's keys.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `TASK=SPLIT`.
+fn task_split(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((task, split)) if !task.is_empty() && !split.is_empty() => {
+            slender_eval::tasks::find(task).map_err(|error| error.to_string())?;
+            Ok((task.to_owned(), split.to_owned()))
+        }
+        _ => Err("write TASK=SPLIT, such as sciq=validation".to_owned()),
+    }
 }
 
 /// `slender sweep`.

@@ -43,7 +43,13 @@ impl CliError {
         match self {
             CliError::Train(error) => error.exit_code(),
             CliError::Data(error) if error.is_usage() => exit::USAGE,
-            CliError::Eval(slender_eval::EvalError::MissingData { .. }) => exit::USAGE,
+            CliError::Eval(
+                slender_eval::EvalError::MissingData { .. }
+                | slender_eval::EvalError::Altered { .. }
+                | slender_eval::EvalError::NoFixture { .. }
+                | slender_eval::EvalError::Shots { .. }
+                | slender_eval::EvalError::Compare(_),
+            ) => exit::USAGE,
             CliError::Config(_)
             | CliError::DeviceName(_)
             | CliError::Device(_)

@@ -592,8 +592,47 @@ fn what_is_no_model_cannot_be_evaluated() {
         error.contains("--tasks") && error.contains("hint:"),
         "{error}"
     );
-    let table = folder.stdout(&["eval", "--list"]);
-    assert_eq!(table.lines().count(), 9, "{table}");
+}
+
+#[test]
+fn tasks_are_listed_with_sizes_and_chance_levels() {
+    let folder = Folder::new();
+    let table = folder.stdout(&["eval", "list"]);
+    assert_eq!(table, folder.stdout(&["eval", "--list"]));
+    let line = |name: &str| table.lines().find(|l| l.starts_with(name)).unwrap();
+    assert!(line("hellaswag ").contains("10042") && line("hellaswag ").contains("25.0%"));
+    assert!(line("blimp (67)").contains("67000") && line("wikitext").contains("ppl/word"));
+    let blimp = folder.stdout(&["eval", "list", "blimp"]);
+    assert!(
+        blimp.contains("blimp_wh_island") && blimp.lines().count() == 68,
+        "{blimp}"
+    );
+    let error = folder.misuse(&["eval", "list", "helaswag"]);
+    assert!(error.contains("did you mean `hellaswag`?"), "{error}");
+}
+
+#[test]
+fn wrong_uses_of_results_say_the_way_out() {
+    let folder = Folder::new();
+    let error = folder.misuse(&["compare", "a.jsonl", "b.jsonl"]);
+    assert!(
+        error.contains("a.jsonl does not exist") && error.contains("--samples"),
+        "{error}"
+    );
+    let error = folder.misuse(&["eval", "show", "."]);
+    assert!(error.contains("holds no evaluated examples"), "{error}");
+    folder.write("bad.jsonl", "{\"task\": 1}\n");
+    let output = folder
+        .command(&["eval", "show", "bad.jsonl"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && error.contains("bad.jsonl:1"),
+        "{error}"
+    );
+    let error = folder.misuse(&["eval", ".", "--tasks", "piqa", "--split", "piqa"]);
+    assert!(error.contains("write TASK=SPLIT"), "{error}");
 }
 
 #[test]
@@ -623,7 +662,7 @@ fn a_reader_that_leaves_early_is_no_error() {
     for arguments in [
         &["config", "reference"][..],
         &["config", "schema"],
-        &["eval", "--list"],
+        &["eval", "list"],
     ] {
         let mut child = folder
             .command(arguments)

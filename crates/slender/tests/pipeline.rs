@@ -84,6 +84,7 @@ checkpoint_every = 5
         command
             .args(arguments)
             .env("HF_HUB_OFFLINE", "1")
+            .env("SLENDER_CACHE", self.path("cache"))
             .current_dir(self.folder.path());
         command
     }
@@ -192,6 +193,185 @@ fn tasks_are_scored_during_training_and_after_it() {
     assert!(text.status.success(), "{}", said(&text));
     let perplexity: Value = serde_json::from_slice(&text.stdout).unwrap();
     assert!(perplexity["bits_per_byte"].as_f64().unwrap() < 4.0);
+}
+
+/// A model to evaluate, the untrained one of a configuration.
+fn untrained(bench: &Bench, seed: &str) -> String {
+    let name = format!("model-{seed}");
+    let made = bench
+        .slender(["init", "tiny-1.toml", "--out", &name, "--set"])
+        .arg(format!("run.seed={seed}"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    name
+}
+
+/// The results of an evaluation without what may differ from run to run.
+fn scores(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", said(output));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::json!([value["results"], value["extras"], value["means"]])
+}
+
+/// The files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flat_map(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn an_interrupted_evaluation_goes_on_and_a_damaged_cache_is_mended() {
+    let bench = Bench::new();
+    let model = untrained(&bench, "1");
+    let eval = |more: &[&str]| {
+        let mut command =
+            bench.slender(["eval", &model, "--tasks", "paper", "--data-dir", "builtin"]);
+        command.args(["--batch-tokens", "64", "--json"]).args(more);
+        command
+    };
+    let whole = scores(&eval(&["--no-cache"]).output().unwrap());
+
+    // Killed as soon as something is kept, several times, each time further on.
+    let cache = bench.path("kept");
+    let lines = || -> usize {
+        let text = |path: &PathBuf| std::fs::read(path).unwrap_or_default();
+        files(&cache)
+            .iter()
+            .map(|path| text(path).iter().filter(|b| **b == b'\n').count())
+            .sum()
+    };
+    let mut before = 0;
+    for _ in 0..3 {
+        let mut child = eval(&["--cache-dir", "kept"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while lines() <= before + 20 && child.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(120));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(lines() > before, "nothing was kept");
+        before = lines();
+    }
+    let resumed = eval(&["--cache-dir", "kept"]).output().unwrap();
+    assert_eq!(scores(&resumed), whole);
+    assert!(
+        said(&resumed).contains("scores taken from the cache"),
+        "{}",
+        said(&resumed)
+    );
+
+    // One digit of one score.
+    let largest = files(&cache)
+        .into_iter()
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let at = bytes.windows(6).rposition(|w| w == b"bits\":").unwrap() + 8;
+    bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+    std::fs::write(&largest, bytes).unwrap();
+    let mended = eval(&["--cache-dir", "kept"]).output().unwrap();
+    assert_eq!(scores(&mended), whole);
+    assert!(
+        said(&mended).contains("1 damaged cache entries"),
+        "{}",
+        said(&mended)
+    );
+    let again = eval(&["--cache-dir", "kept"]).output().unwrap();
+    assert!(
+        !said(&again).contains("damaged") && scores(&again) == whole,
+        "{}",
+        said(&again)
+    );
+}
+
+#[test]
+fn two_models_are_compared_and_their_examples_shown() {
+    let bench = Bench::new();
+    for (seed, file) in [("1", "a.jsonl"), ("2", "b.parquet")] {
+        let model = untrained(&bench, seed);
+        let output = bench
+            .slender([
+                "eval",
+                &model,
+                "--tasks",
+                "paper",
+                "--data-dir",
+                "builtin",
+                "--samples",
+                file,
+            ])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let table = String::from_utf8(output.stdout).unwrap();
+        for part in [
+            "mean of 8 tasks, acc:",
+            "without boolq",
+            "chance_corrected",
+            "tokens: no BOS",
+        ] {
+            assert!(table.contains(part), "{part}: {table}");
+        }
+    }
+    let json_of = |arguments: &[&str]| -> Value {
+        let output = bench.slender(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let compared = json_of(&["compare", "a.jsonl", "b.parquet", "--json"]);
+    let rows = compared["rows"].as_array().unwrap();
+    let row = |over: &str, score: &str| {
+        let found = rows
+            .iter()
+            .find(|r| r["over"] == over && r["score"] == score);
+        found
+            .unwrap_or_else(|| panic!("{over} {score}: {compared}"))
+            .clone()
+    };
+    let boolq = row("boolq", "acc");
+    let (only_a, only_b) = (
+        boolq["only"][0].as_f64().unwrap(),
+        boolq["only"][1].as_f64().unwrap(),
+    );
+    let difference = boolq["difference"].as_f64().unwrap();
+    assert!((difference - (only_b - only_a) / 40.0).abs() < 1e-12);
+    assert_eq!(row("mean", "paper")["n"], 8);
+    assert_eq!(row("mean without boolq", "acc")["n"], 7);
+    let bits = row("hellaswag", "bits/byte");
+    assert!(bits["low"].as_f64().unwrap() <= bits["difference"].as_f64().unwrap());
+
+    let shown = bench
+        .slender(["eval", "show", "a.jsonl", "b.parquet", "--limit", "1"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.status.success() && text.contains("/char"),
+        "{text}{}",
+        said(&shown)
+    );
+    let same = bench
+        .slender(["compare", "a.jsonl", "a.jsonl"])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&same.stdout).contains("+0.0"));
 }
 
 #[test]

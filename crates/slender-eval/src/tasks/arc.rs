@@ -3,7 +3,7 @@
 //! Scored on the test split. The key is looked up among the labels, which are letters in most rows
 //! and digits in some.
 
-use super::{HubSource, Metric, Task, no_caveat};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat};
 use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
@@ -17,6 +17,8 @@ pub(super) static EASY: Task = Task {
     title: "ARC-easy",
     folder: "arc_easy",
     split: "test",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "allenai/ai2_arc",
         config: Some("ARC-Easy"),
@@ -27,8 +29,10 @@ pub(super) static EASY: Task = Task {
     metrics: &[Metric::Acc, Metric::AccNorm],
     source: SOURCE,
     fields: FIELDS,
-    fixture: include_str!("../../fixtures/arc_easy.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/arc_easy.jsonl")),
+    read: Read::One(read),
+    paper: Paper::Characters,
+    shots: Shots::Train,
     caveat: no_caveat,
 };
 
@@ -38,6 +42,8 @@ pub(super) static CHALLENGE: Task = Task {
     title: "ARC-challenge",
     folder: "arc_challenge",
     split: "test",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "allenai/ai2_arc",
         config: Some("ARC-Challenge"),
@@ -48,8 +54,10 @@ pub(super) static CHALLENGE: Task = Task {
     metrics: &[Metric::Acc, Metric::AccNorm],
     source: SOURCE,
     fields: FIELDS,
-    fixture: include_str!("../../fixtures/arc_challenge.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/arc_challenge.jsonl")),
+    read: Read::One(read),
+    paper: Paper::Characters,
+    shots: Shots::Train,
     caveat: no_caveat,
 };
 

@@ -4,7 +4,7 @@
 //! google/boolq has a boolean `answer` and no title. Both are read, and the second is reported as a
 //! caveat, because the title moves scores.
 
-use super::{HubSource, Metric, Task};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task};
 use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
@@ -15,6 +15,8 @@ pub(super) static TASK: Task = Task {
     title: "BoolQ",
     folder: "boolq",
     split: "validation",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "aps/super_glue",
         config: Some("boolq"),
@@ -25,8 +27,10 @@ pub(super) static TASK: Task = Task {
     metrics: &[Metric::Acc],
     source: "BoolQ, Clark et al. 2019 (arXiv:1905.10044), CC BY-SA 3.0; in SuperGLUE's form",
     fields: "passage, question, label (0 or 1) or answer (true or false)",
-    fixture: include_str!("../../fixtures/boolq.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/boolq.jsonl")),
+    read: Read::One(read),
+    paper: Paper::AfterAnswer,
+    shots: Shots::TrainOthers,
     caveat,
 };
 

@@ -3,7 +3,7 @@
 //! The text is cleaned as in the original evaluation: WikiHow's markers (`[header]`, `[title]`, …)
 //! go, and the second half of the context starts with a capital.
 
-use super::{HubSource, Metric, Task, no_caveat, strip};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat, strip};
 use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
@@ -14,6 +14,8 @@ pub(super) static TASK: Task = Task {
     title: "HellaSwag",
     folder: "hellaswag",
     split: "validation",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "Rowan/hellaswag",
         config: None,
@@ -24,8 +26,10 @@ pub(super) static TASK: Task = Task {
     metrics: &[Metric::Acc, Metric::AccNorm],
     source: "HellaSwag, Zellers et al. 2019 (arXiv:1905.07830), MIT",
     fields: "activity_label, ctx_a, ctx_b, endings, label (0 to 3)",
-    fixture: include_str!("../../fixtures/hellaswag.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/hellaswag.jsonl")),
+    read: Read::One(read),
+    paper: Paper::Characters,
+    shots: Shots::TrainOthers,
     caveat: no_caveat,
 };
 

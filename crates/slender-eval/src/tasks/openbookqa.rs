@@ -2,7 +2,7 @@
 //!
 //! The prompt is the bare question stem; there is no "Answer:".
 
-use super::{HubSource, Metric, Task, no_caveat};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat};
 use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
@@ -13,6 +13,8 @@ pub(super) static TASK: Task = Task {
     title: "OpenBookQA",
     folder: "openbookqa",
     split: "test",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "allenai/openbookqa",
         config: Some("main"),
@@ -23,8 +25,10 @@ pub(super) static TASK: Task = Task {
     metrics: &[Metric::Acc, Metric::AccNorm],
     source: "OpenBookQA, Mihaylov et al. 2018 (arXiv:1809.02789), Apache-2.0",
     fields: "id, question_stem, choices.text, choices.label, answerKey",
-    fixture: include_str!("../../fixtures/openbookqa.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/openbookqa.jsonl")),
+    read: Read::One(read),
+    paper: Paper::AfterAnswer,
+    shots: Shots::Train,
     caveat: no_caveat,
 };
 

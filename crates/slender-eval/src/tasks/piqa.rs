@@ -1,6 +1,6 @@
 //! PIQA: a goal and two ways to reach it, one of which works.
 
-use super::{HubSource, Metric, Task, no_caveat};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat};
 use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
@@ -11,6 +11,8 @@ pub(super) static TASK: Task = Task {
     title: "PIQA",
     folder: "piqa",
     split: "validation",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "baber/piqa",
         config: None,
@@ -21,8 +23,10 @@ pub(super) static TASK: Task = Task {
     metrics: &[Metric::Acc, Metric::AccNorm],
     source: "PIQA, Bisk et al. 2019 (arXiv:1911.11641), AFL-3.0",
     fields: "goal, sol1, sol2, label (0 or 1)",
-    fixture: include_str!("../../fixtures/piqa.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/piqa.jsonl")),
+    read: Read::One(read),
+    paper: Paper::Characters,
+    shots: Shots::TrainOthers,
     caveat: no_caveat,
 };
 

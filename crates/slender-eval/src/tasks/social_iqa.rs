@@ -2,7 +2,7 @@
 //!
 //! The harness reports no `acc_norm` here and neither do we. Labels count from 1.
 
-use super::{HubSource, Metric, Task, no_caveat};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat};
 use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
@@ -13,6 +13,8 @@ pub(super) static TASK: Task = Task {
     title: "SIQA",
     folder: "social_i_qa",
     split: "validation",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "lighteval/siqa",
         config: None,
@@ -23,8 +25,10 @@ pub(super) static TASK: Task = Task {
     metrics: &[Metric::Acc],
     source: "Social IQa, Sap et al. 2019 (arXiv:1904.09728), CC BY 4.0",
     fields: "context, question, answerA, answerB, answerC, label (1 to 3)",
-    fixture: include_str!("../../fixtures/social_iqa.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/social_iqa.jsonl")),
+    read: Read::One(read),
+    paper: Paper::Characters,
+    shots: Shots::TrainOthers,
     caveat: no_caveat,
 };
 

@@ -3,7 +3,7 @@
 //! Partial evaluation: each option is filled into the blank, and what is compared is the
 //! log-likelihood of the **same** rest of the sentence after the two contexts.
 
-use super::{HubSource, Metric, Task, no_caveat, strip};
+use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat, strip};
 use crate::error::EvalError;
 use crate::example::{Contexts, Example};
 use crate::row::Row;
@@ -14,6 +14,8 @@ pub(super) static TASK: Task = Task {
     title: "WinoGrande",
     folder: "winogrande",
     split: "validation",
+    file: None,
+    output: Output::Choice,
     hub: HubSource {
         repo: "allenai/winogrande",
         config: Some("winogrande_xl"),
@@ -24,8 +26,10 @@ pub(super) static TASK: Task = Task {
     metrics: &[Metric::Acc],
     source: "WinoGrande, Sakaguchi et al. 2019 (arXiv:1907.10641), CC BY",
     fields: "sentence (with one `_`), option1, option2, answer (1 or 2)",
-    fixture: include_str!("../../fixtures/winogrande.jsonl"),
-    read,
+    fixture: Some(include_str!("../../fixtures/winogrande.jsonl")),
+    read: Read::One(read),
+    paper: Paper::Characters,
+    shots: Shots::TrainOthers,
     caveat: no_caveat,
 };
 
@@ -45,5 +49,6 @@ fn read(row: &Row<'_>) -> Result<Example, EvalError> {
         choices: contexts.clone(),
         contexts: Contexts::PerChoice(contexts),
         gold: row.choice("answer", 1, 2)?,
+        truths: None,
     })
 }

@@ -8,11 +8,14 @@ from the harness's own code (`ConfigurableTask.build_all_requests`, `.process_re
 
 Written to OUT_DIR:
 - `harness.json`: harness version; per task its version, metrics, number of examples, a BLAKE3 digest
-  of every (context, continuation, gold) of the full set and of the shipped slice, and acc and acc_norm
-  with errors for made-up log-likelihoods (a hash of the request), on the full set; per tokenizer, with
-  and without BOS, a digest of the context and continuation tokens of every request of the slices; a
-  digest of the rolling windows over 0 to 59 tokens with models of 1 to 14 positions;
-- `prompts.jsonl`: the requests of the first two examples of each shipped slice.
+  of every (context, continuation, gold) of the full set and of the shipped slice (where there is one), and
+  its metrics with errors for made-up log-likelihoods (a hash of the request), on the full set; per tokenizer,
+  with and without BOS, a digest of the context and continuation tokens of every request of the slices; a
+  digest of the rolling windows over 0 to 59 tokens with models of 1 to 14 positions; per paper task a digest
+  of the requests of its slice's first 20 rows after 0 to 7 few-shot examples drawn from its last 20;
+- `prompts.jsonl`: the requests of the first two examples of each shipped slice;
+- `rows.jsonl`, read and not written: made-up rows of the tasks without a slice. Their requests are in
+  `harness.json` under `rows`.
 
 BoolQ: the rows at hand have `answer` (google/boolq); the harness reads SuperGLUE's `label`, so
 `label = int(answer)` is added, which is how that copy was made. The passage is left as it is.
@@ -43,23 +46,56 @@ TASKS = {
     "openbookqa": ("openbookqa", "test"),
     "winogrande": ("winogrande", "validation"),
 }
+PAPER = list(TASKS)
+TASKS |= {
+    "race": ("race", "test", "test_high.jsonl"),
+    "lambada_openai": ("lambada", "test"),
+    "copa": ("copa", "validation"),
+    "commonsense_qa": ("commonsense_qa", "validation"),
+    "truthfulqa_mc1": ("truthfulqa", "validation", "v1_mc_task.json"),
+    "truthfulqa_mc2": ("truthfulqa", "validation", "v1_mc_task.json"),
+    "triviaqa": ("triviaqa", "validation"),
+    "sciq": ("sciq", "validation"),
+}
+TASKS |= {
+    f"blimp_{file.stem}": ("blimp", "validation", file.name) for file in sorted((bench / "blimp").glob("*.jsonl"))
+}
 manager = TaskManager()
 
 
-def load(name, split, rows):
+def in_hub_form(name, row):
+    """A row of the files at hand as the hub's copy that the harness reads has it."""
+    if name == "boolq":
+        return {**row, "label": int(row["answer"])}
+    if name == "race" and "problems" not in row:
+        keys = ("question", "answer", "options")
+        rows = zip(row["questions"], row["answers"], row["options"], strict=True)
+        return {"article": row["article"], "problems": repr([dict(zip(keys, values)) for values in rows])}
+    if name.startswith("truthfulqa") and "choices" not in row["mc1_targets"]:
+        lists = {key: {"choices": list(row[key]), "labels": list(row[key].values())} for key in ("mc1_targets", "mc2_targets")}
+        return {"question": row["question"], **lists}
+    return row
+
+
+def read(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def load(name, split, rows, train=None):
+    # The harness scores SciQ's and LAMBADA's test split; the split decides how few-shot examples are drawn.
     folder = pathlib.Path(tempfile.mkdtemp())
-    for row in rows:
-        if name == "boolq":
-            row["label"] = int(row["answer"])
-    file = folder / f"{split}.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {split: rows, **({"train": train} if train else {})}
+    for key, part in files.items():
+        text = "".join(json.dumps(in_hub_form(name, row)) + "\n" for row in part)
+        (folder / f"{key}.jsonl").write_text(text)
     return manager._factory.build(
         manager._entry(name),
         overrides={
             "dataset_path": "json",
             "dataset_name": None,
-            "dataset_kwargs": {"data_files": {split: str(file)}},
-            "training_split": None,
+            "dataset_kwargs": {"data_files": {key: str(folder / f"{key}.jsonl") for key in files}},
+            "training_split": "train" if train else None,
             "fewshot_split": None,
             "validation_split": split if split == "validation" else None,
             "test_split": split if split == "test" else None,
@@ -83,7 +119,18 @@ def requests_of(task):
 
 
 def gold_of(task, doc):
-    return int(task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc))
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return 0
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    choices = task.doc_to_choice(doc)
+    return choices.index(gold) if isinstance(gold, str) and gold in choices else int(gold)
+
+
+def texts_of(task, instances):
+    """What a request is made of: context and continuation, or context and accepted answers."""
+    if task.OUTPUT_TYPE == "generate_until":
+        return [instances[0].args[0], *task.doc_to_target(instances[0].doc)]
+    return [text for instance in instances for text in instance.args]
 
 
 def digest_of(task):
@@ -91,14 +138,15 @@ def digest_of(task):
     hasher, metrics, n = blake3.blake3(), {}, 0
     for instances in requests_of(task):
         doc = instances[0].doc
-        for instance in instances:
-            context, continuation = instance.args
-            hasher.update(f"{context}\x00{continuation}\x00".encode())
+        for text in texts_of(task, instances):
+            hasher.update(f"{text}\x00".encode())
         hasher.update(f"{gold_of(task, doc)}\n".encode())
+        n += 1
+        if task.OUTPUT_TYPE != "multiple_choice":
+            continue
         scores = task.process_results(doc, [(made_up(*i.args), False) for i in instances])
         for metric, value in scores.items():
-            metrics.setdefault(metric, []).append(value)
-        n += 1
+            metrics.setdefault(metric, []).append(float(value))
     return hasher.hexdigest(), metrics, n
 
 
@@ -125,21 +173,31 @@ class Encoder(TemplateLM):
     loglikelihood_rolling = generate_until = None
 
 
-report = {"lm_eval": importlib.metadata.version("lm_eval"), "tasks": {}, "tokens": {}}
+report = {"lm_eval": importlib.metadata.version("lm_eval"), "tasks": {}, "tokens": {}, "shots": {}, "rows": []}
 prompts, pairs = [], []
-for name, (folder, split) in TASKS.items():
-    rows = [json.loads(line) for line in open(bench / folder / f"{split}.jsonl")]
+for name, (folder, split, *file) in TASKS.items():
+    rows = read(bench / folder / (file[0] if file else f"{split}.jsonl"))
     task = load(name, split, rows)
     digest, metrics, n = digest_of(task)
     assert n == len(rows)
-    small = load(name, split, [json.loads(line) for line in open(fixtures / f"{name}.jsonl")])
     report["tasks"][name] = {
-        "version": task.VERSION,
+        # A task without one has the word "Yaml" there.
+        "version": float(task.VERSION) if isinstance(task.VERSION, (int, float)) else 0.0,
         "examples": n,
         "requests_blake3": digest,
-        "fixture_requests_blake3": digest_of(small)[0],
         "made_up": {m: {"value": mean(v), "stderr": mean_stderr(v)} for m, v in metrics.items()},
     }
+    if name not in PAPER:
+        continue
+    slice_rows = read(fixtures / f"{name}.jsonl")
+    small = load(name, split, slice_rows)
+    report["tasks"][name]["fixture_requests_blake3"] = digest_of(small)[0]
+    report["shots"][name] = []
+    for shots in range(8):
+        shown = load(name, split, slice_rows[:20], slice_rows[20:])
+        shown.set_config("num_fewshot", shots)
+        shown.set_fewshot_seed(1234)
+        report["shots"][name].append(digest_of(shown)[0])
     for doc_id, instances in enumerate(requests_of(small)):
         pairs.extend(i.args for i in instances)
         if doc_id < 2:
@@ -152,6 +210,13 @@ for name, (folder, split) in TASKS.items():
                     "gold": gold_of(task, instances[0].doc),
                 }
             )
+for line in open(pathlib.Path(__file__).with_name("rows.jsonl")):
+    made = json.loads(line)
+    task = load(made["task"], made["split"], [made["row"]])
+    instances = requests_of(task)[0]
+    report["rows"].append(
+        {"task": made["task"], "texts": texts_of(task, instances), "gold": gold_of(task, instances[0].doc)}
+    )
 # What the tasks do not contain: an empty context, spaces at the boundary, a continuation without one.
 pairs += [("", "Hello world"), ("Hello  ", "world"), ("Hello \n", " world"), ("Hel", "lo"), ("a", "b c")]
 for name, bos in [("llama2", "<s>"), ("gpt2", "<|endoftext|>"), ("smollm2", "<|endoftext|>")]:

@@ -1,51 +1,79 @@
 //! `slender eval`.
 
-use crate::cli::{Bos, EvalArgs};
+use crate::cli::{Bos, EvalArgs, EvalCommand, EvalCommandArgs};
 use crate::error::CliError;
 use crate::{commands, output};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use slender_config::Config;
-use slender_eval::{BurnModel, DataSource, EvalOptions, EvalReport, Task};
+use slender_eval::{Altered, BurnModel, CacheOptions, DataSource, EvalOptions, EvalReport, Task};
 use slender_model::{LoadedModel, resolve_model_dir, weights_hash};
 use slender_trainer::exit;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Evaluates; returns the exit code.
-pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
-    if args.list {
-        output::data(&slender_eval::task_table());
-        return Ok(exit::FINISHED);
+/// Evaluates, or lists or shows; returns the exit code.
+pub fn run(args: &EvalCommandArgs) -> Result<i32, CliError> {
+    match &args.command {
+        Some(EvalCommand::List { names }) => {
+            output::data(&slender_eval::task_table(names)?);
+            Ok(exit::FINISHED)
+        }
+        Some(EvalCommand::Show(args)) => commands::compare::show(args),
+        None if args.score.list => {
+            output::data(&slender_eval::task_table(&[])?);
+            Ok(exit::FINISHED)
+        }
+        None => score(&args.score),
     }
+}
+
+fn score(args: &EvalArgs) -> Result<i32, CliError> {
     let path = args
         .model
         .as_deref()
-        .expect("clap requires a model unless --list is given");
+        .expect("clap requires a model unless there is a subcommand");
     let Plan {
         tasks,
-        options,
-        device,
+        mut options,
+        device: device_name,
         threads,
+        ours,
     } = plan(args, path)?;
     let weights_dir = resolve_model_dir(path)?;
+    let bos_of_tokenizer = !ours && slender_eval::tokenizer_adds_bos(&weights_dir, path)?;
+    options.add_bos = match args.bos {
+        Bos::Auto => ours || bos_of_tokenizer,
+        Bos::Yes => true,
+        Bos::No => false,
+    };
     let saved = path.join("eval").join("final.json");
     if args.save && is_current(&saved, &weights_dir, &tasks, &options)? {
         output::talk(&format!("already evaluated: {}", saved.display()));
         return Ok(exit::FINISHED);
     }
     commands::set_threads(threads);
-    let device = commands::open_device(&device)?;
+    let device = commands::open_device(&device_name)?;
     let loaded = LoadedModel::load(path, &device)?;
     let mut model = BurnModel::new(loaded.model, &device);
-    if let Some(file) = &args.perplexity {
-        return perplexity(args, file, &mut model, &loaded.tokenizer);
+    if let Some(max_length) = args.max_length {
+        model = model.with_max_seq_len(max_length);
     }
+    options.batch_tokens = args.batch_tokens.unwrap_or_else(|| model.token_budget());
+    if let Some(file) = &args.perplexity {
+        let budget = options.batch_tokens;
+        return perplexity(args, file, &mut model, &loaded.tokenizer, budget);
+    }
+    options.cache = cache_dir(args).map(|dir| CacheOptions {
+        dir,
+        weights: loaded.weights_hash.clone(),
+        engine: format!("slender {} on {device_name}", env!("CARGO_PKG_VERSION")),
+    });
     let bar = bar();
     let report =
         slender_eval::evaluate(&mut model, &loaded.tokenizer, &tasks, &options, &mut |at| {
             if let Some(bar) = &bar {
-                bar.set_length(at.total as u64);
-                bar.set_position(at.done as u64);
+                bar.set_length(at.all_total as u64);
+                bar.set_position(at.all_done as u64);
                 bar.set_message(format!(
                     "{} ({}/{})",
                     at.task,
@@ -57,6 +85,15 @@ pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
+    if report.reused > 0 {
+        output::talk(&format!("{} scores taken from the cache", report.reused));
+    }
+    if report.damaged > 0 {
+        output::talk(&format!(
+            "warning: {} damaged cache entries found and computed again",
+            report.damaged
+        ));
+    }
     let report = report.for_model(
         &path.display().to_string(),
         loaded.step,
@@ -66,6 +103,8 @@ pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
         slender_eval::write_records(file, &report.examples)?;
     }
     if args.save {
+        let examples = saved.with_file_name(commands::compare::SAVED);
+        slender_eval::write_records(&examples, &report.examples)?;
         report.write(&saved)?;
     }
     if args.json {
@@ -76,12 +115,31 @@ pub fn run(args: &EvalArgs) -> Result<i32, CliError> {
     Ok(exit::FINISHED)
 }
 
+/// Where scores are kept; `None` with `--no-cache`, and where the system names no folder for it.
+fn cache_dir(args: &EvalArgs) -> Option<PathBuf> {
+    if args.no_cache {
+        return None;
+    }
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(dir) = &args.cache_dir {
+        return Some(dir.clone());
+    }
+    // As for prepared data.
+    let all = var("SLENDER_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(var("XDG_CACHE_HOME")?).join("slender")))
+        .or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache").join("slender")))?;
+    Some(all.join("eval"))
+}
+
 /// What is evaluated, how and where.
 struct Plan {
     tasks: Vec<&'static Task>,
     options: EvalOptions,
     device: String,
     threads: usize,
+    /// Whether it is a run or checkpoint of slender.
+    ours: bool,
 }
 
 /// The plan, from the arguments or, with --from-config, from the run's own configuration.
@@ -90,12 +148,15 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
     let mut options = EvalOptions {
         limit: args.limit.filter(|limit| *limit > 0),
         data: DataSource::from_setting(args.data_dir.as_deref()),
-        add_bos: match args.bos {
-            Bos::Auto => ours,
-            Bos::Yes => true,
-            Bos::No => false,
+        splits: args.splits.clone(),
+        // The hub's branches move under a program that is not updated; a folder is the user's own doing.
+        altered: match (&args.data_dir, args.allow_altered) {
+            (Some(_), false) => Altered::Refuse,
+            _ => Altered::Report,
         },
-        batch_tokens: args.batch_tokens,
+        num_fewshot: args.num_fewshot,
+        fewshot_seed: args.fewshot_seed,
+        ..EvalOptions::default()
     };
     let mut names = args.tasks.clone();
     let (mut device, mut threads) = ("flex".to_owned(), 0);
@@ -117,7 +178,7 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
         }
     }
     if names.is_empty() && args.perplexity.is_none() {
-        return Err(CliError::Usage("no task named\n  hint: --tasks arc_easy,piqa, or --from-config, or --perplexity FILE; `slender eval --list` shows the tasks".into()));
+        return Err(CliError::Usage("no task named\n  hint: --tasks paper or --tasks arc_easy,piqa, or --from-config, or --perplexity FILE; `slender eval list` shows the tasks".into()));
     }
     if args.save && !path.join("config.toml").is_file() {
         return Err(CliError::Usage(format!(
@@ -125,15 +186,17 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
             path.display()
         )));
     }
-    let tasks = names
-        .iter()
-        .map(|name| slender_eval::tasks::find(name))
-        .collect::<Result<_, _>>()?;
+    let tasks = if names.is_empty() {
+        Vec::new()
+    } else {
+        slender_eval::tasks::find_all(&names)?
+    };
     Ok(Plan {
         tasks,
         options,
         device: args.device.device.clone().unwrap_or(device),
         threads: args.device.threads.unwrap_or(threads),
+        ours,
     })
 }
 
@@ -148,9 +211,13 @@ fn is_current(
         return Ok(false);
     };
     let settings = &report.settings;
+    let same_shots = settings.num_fewshot == options.num_fewshot
+        && (options.num_fewshot == 0 || settings.fewshot_seed == options.fewshot_seed);
     let same = settings.limit == options.limit
         && settings.add_bos == options.add_bos
         && settings.data == options.data.describe()
+        && settings.splits == options.splits
+        && same_shots
         && tasks.iter().all(|task| report.task(task.name).is_some());
     Ok(same && report.weights_hash == weights_hash(weights_dir)?)
 }
@@ -160,6 +227,7 @@ fn perplexity(
     file: &Path,
     model: &mut BurnModel,
     tokenizer: &slender_data::Tokenizer,
+    batch_tokens: usize,
 ) -> Result<i32, CliError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| CliError::Io(file.display().to_string(), error))?;
@@ -177,7 +245,7 @@ fn perplexity(
         model,
         tokenizer,
         &documents,
-        args.batch_tokens,
+        batch_tokens,
         &mut |done, total| {
             if let Some(bar) = &bar {
                 bar.set_length(total as u64);

@@ -1,0 +1,120 @@
+//! Generated answers: greedy decoding until one of the harness's stops, cut and stripped as it does.
+
+use std::collections::HashMap;
+
+use crate::cache::RowCache;
+use crate::error::EvalError;
+use crate::model::{LanguageModel, TextEncoder};
+use crate::score::batch_len;
+
+/// The harness's longest answer.
+pub(crate) const MAX_ANSWER: usize = 256;
+
+/// What ends an answer (TriviaQA's `until`), besides the tokenizer's end of text.
+const STOPS: [char; 3] = ['\n', '.', ','];
+
+/// The answer to each prompt, of at most `max_tokens` tokens.
+///
+/// `progress` gets the prompt tokens done and in total.
+///
+/// # Errors
+/// The model fails, or the cache cannot be written.
+pub(crate) fn answer(
+    model: &mut dyn LanguageModel,
+    tokenizer: &dyn TextEncoder,
+    prompts: &[&[u32]],
+    max_tokens: usize,
+    batch_tokens: usize,
+    mut cache: Option<&mut RowCache>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<String>, EvalError> {
+    let mut texts: HashMap<&[u32], String> = HashMap::new();
+    let mut order: Vec<&[u32]> = prompts.to_vec();
+    order.sort_unstable();
+    order.dedup();
+    let total: usize = order.iter().map(|prompt| prompt.len()).sum();
+    if let Some(cache) = &mut cache {
+        order.retain(|prompt| match cache.text(prompt) {
+            Some(text) => texts.insert(prompt, text).is_some(),
+            None => true,
+        });
+    }
+    let left: usize = order.iter().map(|prompt| prompt.len()).sum();
+    let mut done = total - left;
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        // Every sequence also keeps its answer; most are a few words.
+        let room = batch_tokens.saturating_sub(batch_tokens / 4);
+        let (batch, later) = rest.split_at(batch_len(rest.iter().copied(), room).min(64));
+        rest = later;
+        let owned: Vec<Vec<u32>> = batch.iter().map(|prompt| prompt.to_vec()).collect();
+        let end = tokenizer.end_token();
+        let answers = model.generate(&owned, max_tokens, &mut |_, tokens| {
+            tokens.last().is_some_and(|last| Some(*last) == end)
+                || tokenizer.decode(tokens).contains(STOPS)
+        })?;
+        let answers: Vec<String> = answers
+            .iter()
+            .map(|a| finish(&tokenizer.decode(a)))
+            .collect();
+        if let Some(cache) = &mut cache {
+            cache.put_texts(
+                batch
+                    .iter()
+                    .copied()
+                    .zip(answers.iter().map(String::as_str)),
+            )?;
+        }
+        done += batch.iter().map(|prompt| prompt.len()).sum::<usize>();
+        texts.extend(batch.iter().copied().zip(answers));
+        progress(done, total);
+    }
+    let text_of = |prompt: &&[u32]| {
+        let text = texts.get(prompt).cloned();
+        text.ok_or_else(|| EvalError::Model("a prompt was never answered".to_owned()))
+    };
+    prompts.iter().map(text_of).collect()
+}
+
+/// Up to the first stop, without surrounding whitespace.
+fn finish(text: &str) -> String {
+    let end = text.find(STOPS).unwrap_or(text.len());
+    crate::tasks::strip(&text[..end]).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{CharTokenizer, HashModel};
+
+    #[test]
+    fn an_answer_ends_at_the_first_stop() {
+        assert_eq!(finish(" Paris, France"), "Paris");
+        assert_eq!(finish(" U.S"), "U");
+        assert_eq!(finish("\nx"), "");
+        assert_eq!(finish(" no stop "), "no stop");
+    }
+
+    #[test]
+    fn each_prompt_is_answered_once_however_they_are_batched() {
+        let prompts: Vec<Vec<u32>> = (0..7).map(|i| vec![65 + i % 5, 66, 67]).collect();
+        let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+        let run = |budget| {
+            let mut model = HashModel::new(64);
+            let texts = answer(
+                &mut model,
+                &CharTokenizer,
+                &prompts,
+                8,
+                budget,
+                None,
+                &mut |_, _| {},
+            )
+            .unwrap();
+            (texts, model.calls.iter().map(|call| call.0).sum::<usize>())
+        };
+        let (one, scored) = run(1);
+        assert_eq!((scored, one.len(), &one[0]), (5, 7, &one[5]));
+        assert_eq!(run(1000), (one, 5));
+    }
+}

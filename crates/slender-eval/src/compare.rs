@@ -1,0 +1,516 @@
+//! Two models on the same examples: differences, intervals, and p values that allow for many tasks.
+//!
+//! Both answered the same questions, so what is tested is where they differ: McNemar's exact test on the
+//! examples that only one of them got right, and a bootstrap of the paired differences, which also serves
+//! scores that are no right or wrong. With a dozen tasks one in twenty differs by luck; Holm's correction
+//! makes the p values of the tasks hold together.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::bootstrap;
+use crate::error::EvalError;
+use crate::means::{Score, sets, strata};
+use crate::metrics::mean;
+use crate::records::ExampleRecord;
+use crate::tasks::{self, Metric};
+
+/// A line of the comparison: one score of one task, or a mean over tasks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Task, or what the mean is over.
+    pub over: String,
+    /// The score.
+    pub score: String,
+    /// Examples, or tasks of a mean.
+    pub n: usize,
+    /// The first model's.
+    pub a: f64,
+    /// The second model's.
+    pub b: f64,
+    /// `b − a`.
+    pub difference: f64,
+    /// Lower end of the 95 % interval of the difference (paired bootstrap).
+    pub low: f64,
+    /// Upper end of it.
+    pub high: f64,
+    /// Two-sided p value: McNemar's exact test for right and wrong, else of the bootstrap.
+    pub p: f64,
+    /// The same after Holm's correction over the tasks; `None` for means.
+    pub p_holm: Option<f64>,
+    /// Examples that only the first model got right, and only the second.
+    pub only: Option<(usize, usize)>,
+}
+
+/// The comparison of two models.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// `slender-compare/1`.
+    pub format: &'static str,
+    /// The first model.
+    pub a: String,
+    /// The second model.
+    pub b: String,
+    /// Every score of every task, then the means.
+    pub rows: Vec<Difference>,
+    /// Tasks that only one of them has, and other things to know.
+    pub notes: Vec<String>,
+}
+
+/// Compares the records of two models.
+///
+/// # Errors
+/// No task in common, or a task whose examples are not the same.
+pub fn compare(
+    a: (&str, &[ExampleRecord]),
+    b: (&str, &[ExampleRecord]),
+) -> Result<Comparison, EvalError> {
+    let (left, right) = (by_task(a.1), by_task(b.1));
+    let mut notes = Vec::new();
+    for (name, own, other) in [(a.0, &left, &right), (b.0, &right, &left)] {
+        for (task, _) in own
+            .iter()
+            .filter(|(task, _)| !other.iter().any(|o| o.0 == *task))
+        {
+            notes.push(format!("only {name} has {task}"));
+        }
+    }
+    let mut pairs: Vec<Pair<'_>> = Vec::new();
+    for (task, left) in &left {
+        if let Some((_, right)) = right.iter().find(|other| other.0 == *task) {
+            let (left, right) = paired(task, left, right, &mut notes)?;
+            pairs.push(Pair { task, left, right });
+        }
+    }
+    if pairs.is_empty() {
+        return Err(EvalError::Compare(
+            "the two results have no task in common\n  hint: evaluate both on the same --tasks"
+                .into(),
+        ));
+    }
+    let mut rows: Vec<Difference> = Vec::new();
+    for pair in &pairs {
+        rows.extend(task_rows(pair.task, &pair.left, &pair.right));
+    }
+    holm(&mut rows);
+    rows.extend(mean_rows(&pairs));
+    Ok(Comparison {
+        format: "slender-compare/1",
+        a: a.0.to_owned(),
+        b: b.0.to_owned(),
+        rows,
+        notes,
+    })
+}
+
+/// The examples of a task that both models answered, in the same order.
+struct Pair<'a> {
+    task: &'a str,
+    left: Vec<ExampleRecord>,
+    right: Vec<ExampleRecord>,
+}
+
+/// Records of each task, in the order of the file.
+fn by_task(records: &[ExampleRecord]) -> Vec<(&str, Vec<&ExampleRecord>)> {
+    let mut tasks: Vec<(&str, Vec<&ExampleRecord>)> = Vec::new();
+    let mut place: HashMap<&str, usize> = HashMap::new();
+    for record in records {
+        let at = *place.entry(&record.task).or_insert_with(|| {
+            tasks.push((&record.task, Vec::new()));
+            tasks.len() - 1
+        });
+        tasks[at].1.push(record);
+    }
+    tasks
+}
+
+/// The examples that both have, in order.
+fn paired(
+    task: &str,
+    left: &[&ExampleRecord],
+    right: &[&ExampleRecord],
+    notes: &mut Vec<String>,
+) -> Result<(Vec<ExampleRecord>, Vec<ExampleRecord>), EvalError> {
+    let of_doc: HashMap<usize, &ExampleRecord> = right.iter().map(|r| (r.doc_id, *r)).collect();
+    let mut pairs = (Vec::new(), Vec::new());
+    for record in left {
+        let Some(other) = of_doc.get(&record.doc_id) else {
+            continue;
+        };
+        if !record.same_example(other) {
+            return Err(EvalError::Compare(format!(
+                "example {} of {task} is not the same in both results\n  hint: evaluate both with the same data, --num-fewshot and --fewshot-seed",
+                record.doc_id
+            )));
+        }
+        pairs.0.push((*record).clone());
+        pairs.1.push((*other).clone());
+    }
+    let n = pairs.0.len();
+    if n == 0 {
+        return Err(EvalError::Compare(format!(
+            "{task}: the two results have no example in common"
+        )));
+    }
+    if n < left.len().max(right.len()) {
+        notes.push(format!(
+            "{task}: the {n} examples that both have, of {} and {}",
+            left.len(),
+            right.len()
+        ));
+    }
+    Ok(pairs)
+}
+
+/// The scores of one task.
+fn task_rows(task: &str, left: &[ExampleRecord], right: &[ExampleRecord]) -> Vec<Difference> {
+    let Ok(known) = tasks::find(task) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    let scored = |score: Score| {
+        let values = |records: &[ExampleRecord]| -> Option<Vec<f64>> {
+            records.iter().map(|record| score.of(record)).collect()
+        };
+        values(left).zip(values(right))
+    };
+    let mut scores: Vec<(&str, Option<(Vec<f64>, Vec<f64>)>)> = Vec::new();
+    if known.reports(Metric::Acc) || known.reports(Metric::ExactMatch) {
+        let name = if known.reports(Metric::Acc) {
+            "acc"
+        } else {
+            "exact_match"
+        };
+        scores.push((name, scored(Score::Acc)));
+    }
+    if known.reports(Metric::AccNorm) {
+        scores.push(("acc_norm", scored(Score::AccNorm)));
+    }
+    scores.push(("paper", scored(Score::Paper)));
+    let field = |of: &dyn Fn(&ExampleRecord) -> Option<f64>| {
+        let values =
+            |records: &[ExampleRecord]| -> Option<Vec<f64>> { records.iter().map(of).collect() };
+        values(left).zip(values(right))
+    };
+    scores.push(("bits/byte", field(&|r| r.bits_per_byte)));
+    scores.push(("margin", field(&|r| r.margin)));
+    for (name, values) in scores {
+        if let Some((a, b)) = values {
+            rows.push(difference(task, name, &a, &b));
+        }
+    }
+    rows
+}
+
+/// One line from the paired values of the examples.
+fn difference(task: &str, score: &str, a: &[f64], b: &[f64]) -> Difference {
+    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
+    let draws = bootstrap::means(std::slice::from_ref(&differences));
+    let binary = a.iter().chain(b).all(|x| *x == 0.0 || *x == 1.0);
+    let only = binary.then(|| {
+        let count = |sign: f64| differences.iter().filter(|d| **d == sign).count();
+        (count(-1.0), count(1.0))
+    });
+    let p = only.map_or_else(|| bootstrap::p_value(&draws), |(a, b)| mcnemar(a, b));
+    let (low, high) = bootstrap::interval(draws, 0.95);
+    let average = |values: &[f64]| mean(values.iter().copied()).value;
+    Difference {
+        over: task.to_owned(),
+        score: score.to_owned(),
+        n: a.len(),
+        a: average(a),
+        b: average(b),
+        difference: average(&differences),
+        low,
+        high,
+        p,
+        p_holm: None,
+        only,
+    }
+}
+
+/// Means over tasks, each task's examples drawn anew among themselves.
+fn mean_rows(pairs: &[Pair<'_>]) -> Vec<Difference> {
+    let names: Vec<&str> = pairs.iter().map(|pair| pair.task).collect();
+    let left: Vec<ExampleRecord> = pairs.iter().flat_map(|pair| pair.left.clone()).collect();
+    let right: Vec<ExampleRecord> = pairs.iter().flat_map(|pair| pair.right.clone()).collect();
+    let mut rows = Vec::new();
+    let sets = sets(&names);
+    let has_boolq = sets.iter().any(|set| set.2);
+    for (over, names, with_boolq) in sets {
+        for score in Score::ALL {
+            let Some((a, b)) = strata(&names, &left, score).zip(strata(&names, &right, score))
+            else {
+                continue;
+            };
+            let subtract = |(a, b): (&Vec<f64>, &Vec<f64>)| -> Vec<f64> {
+                a.iter().zip(b).map(|(a, b)| b - a).collect()
+            };
+            let differences: Vec<Vec<f64>> = a.iter().zip(&b).map(subtract).collect();
+            let draws = bootstrap::means(&differences);
+            let average = |strata: &[Vec<f64>]| {
+                strata
+                    .iter()
+                    .map(|v| mean(v.iter().copied()).value)
+                    .sum::<f64>()
+                    / strata.len() as f64
+            };
+            let p = bootstrap::p_value(&draws);
+            let (low, high) = bootstrap::interval(draws, 0.95);
+            rows.push(Difference {
+                over: match (over, with_boolq) {
+                    ("tasks", false) if has_boolq => "mean without boolq".to_owned(),
+                    ("tasks", _) => "mean".to_owned(),
+                    (group, _) => group.to_owned(),
+                },
+                score: score.name().to_owned(),
+                n: names.len(),
+                a: average(&a),
+                b: average(&b),
+                difference: average(&differences),
+                low,
+                high,
+                p,
+                p_holm: None,
+                only: None,
+            });
+        }
+    }
+    rows
+}
+
+/// Holm's step-down correction, over the tasks separately for each score.
+fn holm(rows: &mut [Difference]) {
+    let mut scores: Vec<String> = rows.iter().map(|row| row.score.clone()).collect();
+    scores.sort_unstable();
+    scores.dedup();
+    for score in scores {
+        let mut order: Vec<usize> = (0..rows.len())
+            .filter(|&i| rows[i].score == score)
+            .collect();
+        order.sort_by(|&a, &b| rows[a].p.total_cmp(&rows[b].p));
+        let mut least = 0.0_f64;
+        for (rank, &i) in order.iter().enumerate() {
+            least = least.max((rows[i].p * (order.len() - rank) as f64).min(1.0));
+            rows[i].p_holm = Some(least);
+        }
+    }
+}
+
+/// McNemar's exact test: of the examples that one model alone got right, are as many one's as the other's?
+///
+/// Two-sided binomial with probability one half.
+pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
+    let n = only_a + only_b;
+    // ln of n over k, built up by factors.
+    let mut ln_choose = 0.0;
+    let mut tail = 0.0;
+    for k in 0..=only_a.min(only_b) {
+        if k > 0 {
+            ln_choose += ((n + 1 - k) as f64 / k as f64).ln();
+        }
+        tail += (ln_choose - n as f64 * std::f64::consts::LN_2).exp();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+impl fmt::Display for Comparison {
+    /// A table, accuracies in percent; no colour, ends with a line break.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "a: {}\nb: {}\n", self.a, self.b)?;
+        let head = [
+            "",
+            "score",
+            "n",
+            "a",
+            "b",
+            "b - a",
+            "95 % interval",
+            "p",
+            "p (Holm)",
+            "only a",
+            "only b",
+        ];
+        let mut rows = vec![head.map(str::to_owned)];
+        rows.extend(self.rows.iter().map(cells));
+        let width = |column: usize| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..head.len()).map(width).collect();
+        for (i, row) in rows.iter().enumerate() {
+            let mut line = format!(
+                "{:<w0$}  {:<w1$}",
+                row[0],
+                row[1],
+                w0 = widths[0],
+                w1 = widths[1]
+            );
+            for (cell, width) in row.iter().zip(&widths).skip(2) {
+                line += &format!("  {cell:>width$}");
+            }
+            writeln!(f, "{}", line.trim_end())?;
+            if i == 0 {
+                writeln!(
+                    f,
+                    "{}",
+                    "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1))
+                )?;
+            }
+        }
+        writeln!(
+            f,
+            "accuracies in percent; bits/byte of the right answer: less is better; margin in nats"
+        )?;
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+fn cells(row: &Difference) -> [String; 11] {
+    let share = !matches!(row.score.as_str(), "bits/byte" | "margin");
+    let (factor, digits) = if share { (100.0, 1) } else { (1.0, 3) };
+    let number = |x: f64| format!("{:.digits$}", factor * x);
+    let signed = |x: f64| format!("{:+.digits$}", factor * x);
+    let p = |p: f64| {
+        if p < 0.001 {
+            "<0.001".to_owned()
+        } else {
+            format!("{p:.3}")
+        }
+    };
+    let count = |n: Option<usize>| n.map_or_else(String::new, |n| n.to_string());
+    [
+        row.over.clone(),
+        row.score.clone(),
+        row.n.to_string(),
+        number(row.a),
+        number(row.b),
+        signed(row.difference),
+        format!("{} to {}", signed(row.low), signed(row.high)),
+        p(row.p),
+        row.p_holm.map_or_else(String::new, p),
+        count(row.only.map(|only| only.0)),
+        count(row.only.map(|only| only.1)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(task: &str, doc_id: usize, right: bool) -> ExampleRecord {
+        ExampleRecord {
+            task: task.to_owned(),
+            doc_id,
+            prompt: format!("question {doc_id}"),
+            choices: vec!["a".into(), "b".into()],
+            right,
+            right_norm: right,
+            right_paper: Some(right),
+            bits_per_byte: Some(if right { 1.0 } else { 2.0 }),
+            margin: Some(if right { 1.0 } else { -1.0 }),
+            ..ExampleRecord::default()
+        }
+    }
+
+    fn model(task: &str, n: usize, right: impl Fn(usize) -> bool) -> Vec<ExampleRecord> {
+        (0..n).map(|i| record(task, i, right(i))).collect()
+    }
+
+    fn row<'a>(comparison: &'a Comparison, over: &str, score: &str) -> &'a Difference {
+        let found = comparison
+            .rows
+            .iter()
+            .find(|row| row.over == over && row.score == score);
+        found.unwrap()
+    }
+
+    #[test]
+    fn the_exact_test_is_the_binomial_s() {
+        // 2 · (1 + 10 + 45) / 2^10.
+        assert!((mcnemar(2, 8) - 112.0 / 1024.0).abs() < 1e-12);
+        assert_eq!(mcnemar(8, 2), mcnemar(2, 8));
+        assert_eq!((mcnemar(0, 0), mcnemar(5, 5)), (1.0, 1.0));
+        assert!(mcnemar(400, 600) < 1e-9 && mcnemar(400, 600) > 0.0);
+        assert!((mcnemar(0, 5) - 2.0 / 32.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn differences_count_what_only_one_got_right() {
+        let a = model("piqa", 200, |i| i % 2 == 0);
+        let b = model("piqa", 200, |i| i % 2 == 0 || i % 5 == 0);
+        let result = compare(("a", &a), ("b", &b)).unwrap();
+        let acc = row(&result, "piqa", "acc");
+        assert_eq!((acc.n, acc.only), (200, Some((0, 20))));
+        assert!((acc.difference - 0.1).abs() < 1e-12);
+        assert!(acc.p < 1e-5 && acc.p == mcnemar(0, 20));
+        assert!(acc.low > 0.05 && acc.high < 0.15);
+        let bits = row(&result, "piqa", "bits/byte");
+        assert!((bits.difference + 0.1).abs() < 1e-12 && bits.only.is_none() && bits.p < 0.01);
+        assert_eq!(compare(("a", &a), ("a", &a)).unwrap().rows[0].p, 1.0);
+    }
+
+    #[test]
+    fn holm_multiplies_the_smallest_by_the_number_of_tasks() {
+        let mut a = model("piqa", 100, |_| false);
+        a.extend(model("boolq", 100, |_| false));
+        a.extend(model("winogrande", 100, |_| false));
+        let mut b = model("piqa", 100, |i| i < 8);
+        b.extend(model("boolq", 100, |i| i < 6));
+        b.extend(model("winogrande", 100, |i| i < 1));
+        let result = compare(("a", &a), ("b", &b)).unwrap();
+        let p = |task| row(&result, task, "acc").p_holm.unwrap();
+        assert!((p("piqa") - 3.0 * mcnemar(0, 8)).abs() < 1e-12);
+        assert!((p("boolq") - 2.0 * mcnemar(0, 6)).abs() < 1e-12);
+        assert_eq!(p("winogrande"), 1.0);
+    }
+
+    #[test]
+    fn means_are_with_and_without_boolq_and_corrected_for_chance() {
+        let mut a = model("piqa", 100, |i| i < 50);
+        a.extend(model("boolq", 100, |i| i < 50));
+        a.extend(model("winogrande", 100, |i| i < 50));
+        let mut b = model("piqa", 100, |i| i < 60);
+        b.extend(model("boolq", 100, |i| i < 90));
+        b.extend(model("winogrande", 100, |i| i < 60));
+        let result = compare(("a", &a), ("b", &b)).unwrap();
+        let mean = row(&result, "mean", "acc");
+        assert!((mean.difference - 0.2).abs() < 1e-12 && mean.n == 3);
+        let without = row(&result, "mean without boolq", "acc");
+        assert!((without.difference - 0.1).abs() < 1e-12 && without.p < 0.01);
+        let corrected = row(&result, "mean", "chance_corrected");
+        assert!(corrected.a.abs() < 1e-12 && (corrected.b - 0.4).abs() < 1e-12);
+        let text = result.to_string();
+        assert!(
+            text.contains("mean without boolq") && text.contains("+10.0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn other_examples_are_refused_and_missing_ones_told() {
+        let a = model("piqa", 10, |_| true);
+        let mut b = a.clone();
+        b[3].prompt = "edited".into();
+        let error = compare(("a", &a), ("b", &b)).unwrap_err().to_string();
+        assert!(
+            error.contains("example 3 of piqa is not the same"),
+            "{error}"
+        );
+        let result = compare(("a", &a), ("b", &a[..5])).unwrap();
+        assert!(
+            result.notes[0].contains("the 5 examples that both have"),
+            "{:?}",
+            result.notes
+        );
+        let other = model("boolq", 5, |_| true);
+        assert!(compare(("a", &a), ("b", &other)).is_err());
+    }
+}
