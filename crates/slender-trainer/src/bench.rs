@@ -185,12 +185,11 @@ impl Batches {
     fn new(config: &Config, shape: &ModelShape) -> Self {
         let (rows, t) = (config.train.micro_batch_size(), config.train.seq_len());
         // A hub would have to be asked over the network.
-        let here = config.data.sources.iter().all(|source| {
-            matches!(
-                source.kind,
-                SourceKind::Builtin { .. } | SourceKind::Files { .. }
-            )
-        });
+        let here = config
+            .data
+            .sources
+            .iter()
+            .all(|source| matches!(source.kind, SourceKind::Builtin | SourceKind::Files));
         let order = here
             .then(|| prepared_dir(&config.data, &PrepareOptions::from_env()).ok())
             .flatten()
