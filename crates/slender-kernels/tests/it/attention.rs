@@ -170,3 +170,29 @@ fn the_last_queries_agree() {
         },
     );
 }
+
+/// Where what a panel of queries sees begins or ends one key beside the edge of a block of 256 keys:
+/// only blocks that all of them see whole go without a mask.
+#[test]
+fn ranges_that_end_beside_a_block_agree() {
+    let case = |t: usize, s: usize| Case {
+        b: 1,
+        t,
+        s,
+        heads: [1, 1, 2],
+        scale: 1.0,
+        views: [false; 3],
+        seed: (t + s) as u64,
+    };
+    for before in 253..=258 {
+        let case = case(33, 33 + before);
+        let mask = AttentionMask::causal(case.t, case.s, &Device::flex());
+        let forbidden = forbidden_causal(case.t, case.s, &Device::flex());
+        agrees(&case, &mask, &forbidden).expect("the last of more keys");
+    }
+    for start in 255..=258 {
+        let ids: Vec<i32> = (0..560).map(|i| i32::from(i >= start)).collect();
+        let (mask, forbidden) = masks(Some(&ids), [1, 560]);
+        agrees(&case(560, 560), &mask, &forbidden).expect("two documents");
+    }
+}
