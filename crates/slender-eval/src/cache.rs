@@ -252,7 +252,7 @@ mod tests {
         };
         let score = |i: u32| RowScore {
             log_probs: vec![-0.1 - i as f32 / 3.0, f32::MIN_POSITIVE],
-            greedy: i % 2 == 0,
+            greedy: i.is_multiple_of(2),
         };
         (0..5).map(|i| (row(i), score(i))).collect()
     }

@@ -164,6 +164,9 @@ fn paired(
     Ok(pairs)
 }
 
+/// The values of both models on the same examples.
+type Paired = (Vec<f64>, Vec<f64>);
+
 /// The scores of one task.
 fn task_rows(task: &str, left: &[ExampleRecord], right: &[ExampleRecord]) -> Vec<Difference> {
     let Ok(known) = tasks::find(task) else {
@@ -176,7 +179,7 @@ fn task_rows(task: &str, left: &[ExampleRecord], right: &[ExampleRecord]) -> Vec
         };
         values(left).zip(values(right))
     };
-    let mut scores: Vec<(&str, Option<(Vec<f64>, Vec<f64>)>)> = Vec::new();
+    let mut scores: Vec<(&str, Option<Paired>)> = Vec::new();
     if known.reports(Metric::Acc) || known.reports(Metric::ExactMatch) {
         let name = if known.reports(Metric::Acc) {
             "acc"

@@ -26,7 +26,7 @@ pub enum Command {
     /// Train one configuration; resume it when it is half done.
     Train(TrainArgs),
     /// Score a model on tasks, or the perplexity of a text; list the tasks, show examples.
-    Eval(EvalCommandArgs),
+    Eval(Box<EvalCommandArgs>),
     /// Compare two evaluations: differences with intervals and p values.
     Compare(CompareArgs),
     /// Train, evaluate and compare several configurations.
