@@ -152,10 +152,7 @@ impl Packed {
             let width = shape.n_heads * shape.head_dim;
             let out = rows(out.reshape([1, tokens.len(), width]), n); // [1, N, H·Dh]
             x = x + attention.o_proj.forward(out); // [1, N, D]
-            let normed = block
-                .post_attention_layernorm
-                .forward(x.clone(), shape.norm_eps); // [1, N, D]
-            x = x + block.mlp.forward(normed, shape.ffn); // [1, N, D]
+            x = block.feed_forward(x, shape); // [1, N, D]
         }
         let x = self.model.model.norm.forward(x, shape.norm_eps); // [1, N, D]
         x.reshape([n, d]).narrow(0, 0, tokens.len())

@@ -131,7 +131,7 @@ impl Block {
     /// `[B, T, D]` to `[B, T, D]`.
     pub(crate) fn forward(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
         let x = self.attention_half(x, pass); // [B, T, D]
-        self.feed_forward_half(x, pass) // [B, T, D]
+        self.feed_forward_half(x, pass.shape, pass.dropout, pass.recompute) // [B, T, D]
     }
 
     /// `x + dropout(attention(norm(x)))`.
@@ -156,11 +156,22 @@ impl Block {
         x + pass.dropout.apply(attended)
     }
 
+    /// `x + ffn(norm(x))` of `x` `[B, T, D]`, without dropout.
+    pub fn feed_forward(&self, x: Tensor<3>, shape: &ModelShape) -> Tensor<3> {
+        self.feed_forward_half(x, shape, &mut Dropout::off(), false)
+    }
+
     /// `x + dropout(ffn(norm(x)))`.
-    fn feed_forward_half(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
-        let (norm, eps) = (&self.post_attention_layernorm, pass.shape.norm_eps);
-        if let (FfnKind::Swiglu, Some(gate)) = (pass.shape.ffn, &self.mlp.gate_proj)
-            && !pass.dropout.is_on()
+    fn feed_forward_half(
+        &self,
+        x: Tensor<3>,
+        shape: &ModelShape,
+        dropout: &mut Dropout<'_>,
+        recompute: bool,
+    ) -> Tensor<3> {
+        let (norm, eps) = (&self.post_attention_layernorm, shape.norm_eps);
+        if let (FfnKind::Swiglu, Some(gate)) = (shape.ffn, &self.mlp.gate_proj)
+            && !dropout.is_on()
             && ops::half_blocks_apply(&x)
         {
             let weights = FeedForwardWeights {
@@ -169,9 +180,9 @@ impl Block {
                 up: self.mlp.up_proj.weight.val(),
                 down: self.mlp.down_proj.weight.val(),
             };
-            return ops::feed_forward_block(x, weights, eps, pass.recompute);
+            return ops::feed_forward_block(x, weights, eps, recompute);
         }
         let normed = norm.forward(x.clone(), eps); // [B, T, D]
-        x + pass.dropout.apply(self.mlp.forward(normed, pass.shape.ffn))
+        x + dropout.apply(self.mlp.forward(normed, shape.ffn))
     }
 }
