@@ -245,7 +245,7 @@ fn process_age() -> f64 {
         .next()
         .and_then(|text| text.parse().ok());
     match (uptime, started) {
-        (Some(uptime), Some(started)) => uptime - f64::from(started) / TICKS,
+        (Some(uptime), Some(started)) => (uptime - f64::from(started) / TICKS).max(0.0),
         _ => 0.0,
     }
 }

