@@ -33,6 +33,7 @@ pub use order::{Batch, Sequence, TrainOrder, ValidWindow, ValidWindows};
 pub use prepare::{
     InputManifest, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, PrepareOptions, Prepared,
     ShardManifest, SourceManifest, SplitManifest, TOKENIZER_FILE, cache_dir, prepare, prepared_dir,
+    user_cache_dir,
 };
 pub use shard::TokenType;
 pub use source::read_documents;

@@ -19,7 +19,7 @@ pub use manifest::{
     SplitManifest, TOKENIZER_FILE,
 };
 pub(crate) use parts::open_shard;
-pub use spec::cache_dir;
+pub use spec::{cache_dir, user_cache_dir};
 
 use crate::hub::{Hub, HubConfig};
 use crate::shard::TokenType;

@@ -71,10 +71,16 @@ pub fn cache_dir(config: &DataConfig) -> PathBuf {
     config
         .cache_dir
         .clone()
-        .unwrap_or_else(|| default_cache_dir(|name| std::env::var_os(name)))
+        .or_else(user_cache_dir)
+        .unwrap_or_else(|| std::env::temp_dir().join("slender-cache"))
 }
 
-fn default_cache_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> PathBuf {
+/// `$SLENDER_CACHE`, else `slender` in `$XDG_CACHE_HOME` or `~/.cache`; `None` where none of them is set.
+pub fn user_cache_dir() -> Option<PathBuf> {
+    default_cache_dir(|name| std::env::var_os(name))
+}
+
+fn default_cache_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
     let var = |name: &str| {
         var(name)
             .filter(|value| !value.is_empty())
@@ -87,7 +93,6 @@ fn default_cache_dir(var: impl Fn(&str) -> Option<std::ffi::OsString>) -> PathBu
                 .or_else(|| var("USERPROFILE"))
                 .map(|home| home.join(".cache/slender"))
         })
-        .unwrap_or_else(|| std::env::temp_dir().join("slender-cache"))
 }
 
 #[cfg(test)]
@@ -101,6 +106,7 @@ mod tests {
             default_cache_dir(move |name| {
                 vars.iter().find(|(k, _)| *k == name).map(|(_, v)| v.into())
             })
+            .unwrap()
         };
         assert_eq!(dir(&[("HOME", "/h")]), PathBuf::from("/h/.cache/slender"));
         assert_eq!(

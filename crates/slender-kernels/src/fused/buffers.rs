@@ -35,13 +35,6 @@ pub(crate) fn scratch(len: usize) -> Scratch {
     Scratch { memory, len }
 }
 
-/// Gives idle buffers back to the allocator, when the shapes of the work change for good.
-pub fn release_buffers() {
-    IDLE.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clear();
-}
-
 impl Deref for Scratch {
     type Target = [f32];
     fn deref(&self) -> &[f32] {

@@ -6,7 +6,7 @@ use super::buffers::{fresh, scratch};
 use super::feed_forward::{self, Target};
 use super::gemm::LANES;
 use super::loss::Problem;
-use super::panels::{panels_of, to_lanes, to_rows};
+use super::panels::{all_to_lanes, all_to_rows, panels_of};
 use super::{AttentionParts, FusedOps, Kernels, embedding, linear, norm, rope, swiglu};
 use burn::backend::Flex;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -474,9 +474,7 @@ impl AttentionCall {
     fn rows(&self, lanes: &[f32], like: &F, heads: usize, positions: usize) -> F {
         let width = heads * self.head_dim;
         let mut rows = fresh(self.batch * positions * width);
-        rows.par_chunks_mut(LANES * width)
-            .zip(lanes.par_chunks_exact(width * LANES))
-            .for_each(|(rows, lanes)| to_rows(lanes, rows.len() / width, width, rows, width));
+        all_to_rows(lanes, width, &mut rows);
         wrap(rows, like)
     }
 
@@ -511,10 +509,7 @@ impl AttentionCall {
 /// Rows `[N, width]` in token panels.
 fn lanes_of(rows: &[f32], width: usize) -> super::buffers::Scratch {
     let mut lanes = scratch(panels_of(rows.len() / width) * width * LANES);
-    lanes
-        .par_chunks_exact_mut(width * LANES)
-        .zip(rows.par_chunks(LANES * width))
-        .for_each(|(lanes, rows)| to_lanes(rows, rows.len() / width, width, width, lanes));
+    all_to_lanes(rows, width, &mut lanes);
     lanes
 }
 

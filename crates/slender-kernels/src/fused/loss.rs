@@ -7,7 +7,7 @@
 use super::buffers::{fresh, scratch};
 use super::gemm::{LANES, Left, Out, Right, multiply_by_rows};
 use super::linear::{Gradient, weight_gradients};
-use super::panels::{packed_len, panels_of, rows_to_packed, to_lanes, to_rows};
+use super::panels::{all_to_lanes, all_to_rows, packed_len, panels_of, rows_to_packed};
 use super::simd::{exp, multiversion};
 use rayon::prelude::*;
 
@@ -106,10 +106,7 @@ impl Problem<'_> {
                 &mut logits[..count * v * LANES],
                 &mut lanes[..count * d * LANES],
             );
-            lanes
-                .par_chunks_exact_mut(d * LANES)
-                .zip(hidden.par_chunks(LANES * d))
-                .for_each(|(lanes, rows)| to_lanes(rows, rows.len() / d, d, d, lanes));
+            all_to_lanes(hidden, d, lanes);
             self.logits(lanes, logits);
             let losses: Vec<f64> = logits
                 .par_chunks_exact_mut(v * LANES)
@@ -155,9 +152,7 @@ impl Problem<'_> {
             // Every task reads all logits, so there is one for each thread.
             d.div_ceil(rayon::current_num_threads()),
         );
-        rows.par_chunks_mut(LANES * d)
-            .zip(lanes.par_chunks_exact(d * LANES))
-            .for_each(|(rows, lanes)| to_rows(lanes, rows.len() / d, d, rows, d));
+        all_to_rows(&lanes, d, rows);
     }
 
     /// Adds `Σ_tokens error · hidden` to `gradient`, or writes it.

@@ -28,7 +28,6 @@ mod rope;
 pub(crate) mod simd;
 mod swiglu;
 
-pub use buffers::release_buffers;
 pub(crate) use linear::{forward as linear_forward, input_gradient, weight_gradient};
 pub(crate) use simd::check_environment;
 pub use simd::exp_slice;

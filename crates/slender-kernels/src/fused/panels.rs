@@ -8,6 +8,7 @@
 
 use super::gemm::LANES;
 use super::simd::{Isa, isa};
+use rayon::prelude::*;
 
 /// Panels of `tokens` tokens.
 pub(crate) fn panels_of(tokens: usize) -> usize {
@@ -78,6 +79,20 @@ pub(crate) fn to_lanes(
             lanes[count..].fill(0.0);
         }
     }
+}
+
+/// All rows `[N, features]` to token panels, on all threads.
+pub(crate) fn all_to_lanes(rows: &[f32], features: usize, out: &mut [f32]) {
+    out.par_chunks_exact_mut(features * LANES)
+        .zip(rows.par_chunks(LANES * features))
+        .for_each(|(out, rows)| to_lanes(rows, rows.len() / features, features, features, out));
+}
+
+/// Token panels to all rows `[N, features]`, on all threads.
+pub(crate) fn all_to_rows(lanes: &[f32], features: usize, out: &mut [f32]) {
+    out.par_chunks_mut(LANES * features)
+        .zip(lanes.par_chunks_exact(features * LANES))
+        .for_each(|(out, lanes)| to_rows(lanes, out.len() / features, features, out, features));
 }
 
 /// `[features][32]` to up to 32 rows, `stride` apart.

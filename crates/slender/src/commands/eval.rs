@@ -120,16 +120,8 @@ fn cache_dir(args: &EvalArgs) -> Option<PathBuf> {
     if args.no_cache {
         return None;
     }
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(dir) = &args.cache_dir {
-        return Some(dir.clone());
-    }
-    // As for prepared data.
-    let all = var("SLENDER_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(var("XDG_CACHE_HOME")?).join("slender")))
-        .or_else(|| Some(PathBuf::from(var("HOME")?).join(".cache").join("slender")))?;
-    Some(all.join("eval"))
+    let own = || Some(slender_data::user_cache_dir()?.join("eval"));
+    args.cache_dir.clone().or_else(own)
 }
 
 /// What is evaluated, how and where.
