@@ -8,6 +8,7 @@ mod account;
 mod data;
 mod device;
 mod error;
+mod identity;
 mod load;
 mod model;
 pub mod schema;
@@ -19,6 +20,7 @@ pub use account::{Accounting, human_bytes, human_count, human_seconds};
 pub use data::{DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind};
 pub use device::{Backend, DeviceParseError, DeviceSpec};
 pub use error::{ConfigError, Origin, Problem};
+pub use identity::IDENTITY_FORMAT;
 pub use load::{Merged, read_merged};
 pub use model::{FfnKind, LayerSharing, ModelConfig, SharingKind};
 pub use shape::{ModelShape, ShapeProblem};
@@ -120,7 +122,7 @@ impl Config {
 }
 
 /// Keys that may change between two starts of the same run.
-const OPERATIONAL: &[&str] = &[
+pub(crate) const OPERATIONAL: &[&str] = &[
     "run.name",
     "run.device",
     "run.threads",

@@ -4,7 +4,7 @@
 //! `did you mean` hints and `docs/config.md` cannot drift from what the program reads.
 
 use crate::Config;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -65,7 +65,7 @@ fn node(path: &str) -> Option<&'static Value> {
     Some(at)
 }
 
-fn properties(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
+fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     table_of(schema)?.get("properties")?.as_object()
 }
 
@@ -112,6 +112,32 @@ pub(crate) fn missing_keys(table: &toml::Table) -> Vec<String> {
     let mut out = Vec::new();
     walk(&TYPES, &toml::Value::Table(table.clone()), "", &mut out);
     out
+}
+
+/// `value`, a whole configuration, without the keys whose values equal their defaults, and without
+/// null.
+pub(crate) fn without_defaults(value: Value) -> Value {
+    fn walk(schema: Option<&Value>, value: Value) -> Value {
+        match value {
+            Value::Object(table) => {
+                let below = schema.and_then(properties);
+                let kept = table.into_iter().filter_map(|(key, value)| {
+                    let inner = below.and_then(|known| known.get(&key));
+                    let default = inner.and_then(|schema| schema.get("default"));
+                    let meant = !value.is_null() && Some(&value) != default;
+                    meant.then(|| (key, walk(inner, value)))
+                });
+                let empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+                Value::Object(kept.filter(|(_, value)| !empty(value)).collect())
+            }
+            Value::Array(items) => {
+                let inner = schema.and_then(|schema| schema.get("items"));
+                Value::Array(items.into_iter().map(|item| walk(inner, item)).collect())
+            }
+            other => other,
+        }
+    }
+    walk(Some(&TYPES), value)
 }
 
 /// Keys allowed in the table at dotted `path` (`""` for the top level).

@@ -35,7 +35,7 @@ pub use error::{PlanProblem, SweepError};
 pub use facts::RunFacts;
 pub use manifest::{Failure, Manifest, ManifestRun, SWEEP_FORMAT, Stage};
 pub use metrics::{Curves, TrainPoint, ValidPoint};
-pub use plan::{PlannedRun, SweepOptions, plan};
+pub use plan::{PlannedRun, SweepOptions, plan, read_plan};
 pub use progress::{Event, Reporter};
 pub use report::{ReportFiles, write_report};
 pub use results::{

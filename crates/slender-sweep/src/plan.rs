@@ -5,8 +5,11 @@
 
 use crate::error::{PlanProblem, SweepError};
 use crate::facts::RunFacts;
+use crate::manifest::{Manifest, config_of};
 use crate::paper;
-use slender_config::Config;
+use serde_json::Value;
+use slender_config::{Config, DataConfig};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +33,9 @@ pub struct SweepOptions {
     /// How soon a run directory that another process holds is tried again; the wait doubles each
     /// time, up to sixteen times this.
     pub lock_poll: Duration,
+    /// Names the content of a configuration's prepared data (`data-<16 hex digits>`), if it can be
+    /// known without asking a network; part of a run's identity.
+    pub data_id: fn(&DataConfig) -> Option<String>,
 }
 
 impl SweepOptions {
@@ -44,6 +50,7 @@ impl SweepOptions {
             program,
             retry_failed: false,
             lock_poll: Duration::from_secs(2),
+            data_id: |_| None,
         }
     }
 
@@ -65,6 +72,14 @@ impl SweepOptions {
 pub struct PlannedRun {
     /// Name of the run, unique in the sweep.
     pub name: String,
+    /// The name without its seed: runs of one variant differ in nothing else.
+    pub variant: String,
+    /// The seed.
+    pub seed: u64,
+    /// What the sweep varies, and the value here: dotted key → value.
+    pub axes: BTreeMap<String, Value>,
+    /// Hash of all that decides the result: [`Config::identity`].
+    pub identity: String,
     /// The configuration file.
     pub config_path: PathBuf,
     /// The checked configuration, with the sweep's overrides.
@@ -75,6 +90,53 @@ pub struct PlannedRun {
     pub dir: PathBuf,
     /// The run directory relative to the sweep directory.
     pub relative_dir: PathBuf,
+}
+
+impl PlannedRun {
+    /// The resolved configuration, relative to the sweep directory: `configs/<name>.toml`.
+    pub fn relative_config(&self) -> PathBuf {
+        config_of(&self.name)
+    }
+}
+
+/// The runs of an existing sweep directory, from what it holds alone.
+///
+/// # Errors
+/// No readable `sweep.json`, or configurations in it that do not load.
+pub fn read_plan(dir: &Path) -> Result<Vec<PlannedRun>, SweepError> {
+    let Some(manifest) = Manifest::read(dir)? else {
+        return Err(SweepError::NotASweep {
+            path: dir.to_owned(),
+        });
+    };
+    let mut problems = Vec::new();
+    let mut runs = Vec::new();
+    for run in manifest.runs {
+        let config_path = dir.join(&run.config);
+        match Config::load(&config_path, &[]) {
+            Err(source) => problems.push(PlanProblem::Config {
+                file: config_path,
+                source,
+            }),
+            Ok(config) => runs.push(PlannedRun {
+                dir: dir.join(&run.dir),
+                name: run.name,
+                variant: run.variant,
+                seed: run.seed,
+                axes: run.axes,
+                identity: run.identity,
+                config_path,
+                facts: RunFacts::of(&config),
+                config,
+                relative_dir: run.dir,
+            }),
+        }
+    }
+    if problems.is_empty() {
+        Ok(runs)
+    } else {
+        Err(SweepError::Plan(problems))
+    }
 }
 
 /// Loads and checks every configuration of a sweep; starts and writes nothing.
@@ -111,7 +173,11 @@ pub fn plan(options: &SweepOptions) -> Result<Vec<PlannedRun>, SweepError> {
 }
 
 fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProblem> {
-    let config = Config::load(path, &options.sets).map_err(|source| PlanProblem::Config {
+    let mut sets = options.sets.clone();
+    if let Some(device) = &options.device {
+        sets.push(format!("run.device={device}"));
+    }
+    let config = Config::load(path, &sets).map_err(|source| PlanProblem::Config {
         file: path.to_owned(),
         source,
     })?;
@@ -136,6 +202,10 @@ fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProbl
         }
     }
     Ok(PlannedRun {
+        variant: name.clone(),
+        seed: config.run.seed,
+        axes: BTreeMap::new(),
+        identity: config.identity((options.data_id)(&config.data).as_deref()),
         facts: RunFacts::of(&config),
         dir,
         relative_dir,

@@ -86,7 +86,7 @@ pub fn run_sweep(
     progress: &(dyn Fn(&Event) + Sync),
 ) -> Result<SweepOutcome, SweepError> {
     let runs = plan(options)?;
-    Manifest::merge_plan(&options.dir, &runs, &options.sets)?;
+    Manifest::merge_plan(&options.dir, &runs, None)?;
     let jobs = options.jobs.clamp(1, runs.len());
     progress(&Event::Planned {
         runs: runs.len(),
@@ -182,14 +182,9 @@ impl Sweep<'_> {
     fn train(&self, run: &PlannedRun) -> Result<Stopped, SweepError> {
         self.drive(run, Stage::Train, || {
             let mut command = Command::new(&self.options.program);
-            command.arg("train").arg(&run.config_path);
+            let config = self.options.dir.join(run.relative_config());
+            command.arg("train").arg(config);
             command.arg("--run-dir").arg(&run.dir);
-            if let Some(device) = &self.options.device {
-                command.arg("--device").arg(device);
-            }
-            for set in &self.options.sets {
-                command.arg("--set").arg(set);
-            }
             if let Some(threads) = self.options.threads_per_run() {
                 command.arg("--set").arg(format!("run.threads={threads}"));
             }

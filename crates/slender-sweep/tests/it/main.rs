@@ -2,5 +2,6 @@
 
 mod common;
 mod configs;
+mod manifest;
 mod report;
 mod sweep;

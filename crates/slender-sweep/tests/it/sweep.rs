@@ -189,15 +189,21 @@ fn several_jobs_divide_the_threads() {
     let order: Vec<&str> = outcome.runs.iter().map(|run| run.0.as_str()).collect();
     assert_eq!(order, names);
     let cores = std::thread::available_parallelism().unwrap().get();
-    let wanted = format!(
-        "--device flex --set train.lr=2e-3 --set run.threads={}",
-        (cores / 2).max(1)
-    );
+    let wanted = format!("--set run.threads={}", (cores / 2).max(1));
     let calls = bench.calls();
     let trainings: Vec<_> = calls.iter().filter(|c| c.starts_with("train")).collect();
     assert!(
         trainings.iter().all(|call| call.ends_with(&wanted)),
         "{trainings:?}"
+    );
+    // Overrides are in the configuration that the sweep directory keeps.
+    let config = bench.path("sweep/configs/good-a.toml");
+    let start = format!("train {} --run-dir", config.display());
+    assert!(trainings.iter().any(|call| call.starts_with(&start)));
+    let stored = slender_config::Config::load(&config, &[]).unwrap();
+    assert_eq!(
+        (stored.train.lr, stored.run.device.as_str()),
+        (2e-3, "flex")
     );
     assert!(
         calls

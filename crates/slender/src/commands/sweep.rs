@@ -4,7 +4,7 @@ use crate::cli::{SweepArgs, SweepCommand};
 use crate::commands::train::check_names;
 use crate::error::CliError;
 use crate::output;
-use slender_config::DeviceSpec;
+use slender_config::{DataConfig, DeviceSpec, SourceKind, TokenizerKind};
 use slender_sweep::{Reporter, Stop, SweepOptions, collect, plan, run_sweep, write_report};
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
     options.jobs = args.jobs.max(1);
     options.device = args.device.clone();
     options.retry_failed = args.retry_failed;
+    options.data_id = data_id;
     for planned in plan(&options)? {
         check_names(&planned.config)?;
         let device = args.device.as_deref().unwrap_or(&planned.config.run.device);
@@ -53,6 +54,18 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
     } else {
         exit::FINISHED
     })
+}
+
+/// The folder of a configuration's prepared data, whose name is a hash of its content; `None` where a
+/// hub would have to be asked.
+fn data_id(data: &DataConfig) -> Option<String> {
+    let hub = data.tokenizer.kind == TokenizerKind::Hub
+        || (data.sources.iter()).any(|source| source.kind == SourceKind::Hub);
+    if hub {
+        return None;
+    }
+    let dir = slender_data::prepared_dir(data, &slender_data::PrepareOptions::from_env()).ok()?;
+    Some(dir.file_name()?.to_string_lossy().into_owned())
 }
 
 /// What the names of the configurations have in common: `smoke` for `smoke-2x96`, `smoke-4x64`.
