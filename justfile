@@ -35,6 +35,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --release --workspace --all-targets -- -D warnings
 
+# Fuzz every parser of foreign files, a minute each (nightly toolchain and cargo-fuzz).
+fuzz *args:
+    scripts/fuzz.sh "$@"
+
 # Write the generated references.
 docs:
     cargo slender config reference > docs/config.md

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Fuzz every parser of a stranger's file: scripts/fuzz.sh [SECONDS [TARGET...]], a minute each by default.
+#
+# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz`). New inputs that reach new code are
+# kept in fuzz/corpus, minimised; a crash ends the script with the input in fuzz/artifacts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${1:-60}
+shift || true
+targets=("$@")
+if [ ${#targets[@]} -eq 0 ]; then
+    mapfile -t targets < <(cd fuzz/fuzz_targets && ls -- *.rs | sed 's/\.rs$//')
+fi
+command -v cargo-fuzz >/dev/null || { echo "please install cargo-fuzz: cargo install cargo-fuzz"; exit 1; }
+
+for target in "${targets[@]}"; do
+    echo "=== $target, $seconds s"
+    corpus=fuzz/corpus/$target
+    new=$(mktemp -d)
+    # What is found goes to a folder of its own; afterwards only what adds coverage is kept.
+    cargo +nightly fuzz run --fuzz-dir fuzz "$target" "$new" "$corpus" -- \
+        -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1
+    cargo +nightly fuzz run --fuzz-dir fuzz "$target" "$corpus" "$new" -- -merge=1 -max_len=8192
+    rm -rf "$new"
+    echo "=== $target: $(find "$corpus" -type f | wc -l) files, $(du -sb "$corpus" | cut -f1) bytes"
+done
