@@ -7,7 +7,6 @@
 
 mod block;
 mod dropout;
-mod hf_config;
 mod init;
 mod loaded;
 mod transformer;
@@ -15,8 +14,8 @@ mod weights;
 
 pub use block::{Attention, Block, FeedForward, Linear, RmsNorm};
 pub use dropout::Dropout;
-pub use hf_config::{HfConfig, SharingRecord};
 pub use init::initial_values;
-pub use loaded::{LoadedModel, resolve_model_dir, weights_hash};
+pub use loaded::{LoadedModel, weights_hash};
+pub use slender_formats::{HfConfig, SharingRecord, resolve_model_dir};
 pub use transformer::{Decoder, Embedding, Transformer, Values};
 pub use weights::{ModelError, NamedTensor, read_weights, weight_names, write_tensors};

@@ -1,11 +1,11 @@
 //! A model from disk with its tokenizer: a run directory, one of its checkpoints, or a Hugging
 //! Face folder of the Llama family.
 
-use crate::hf_config::HfConfig;
 use crate::transformer::Transformer;
 use crate::weights::{ModelError, write_tensors, write_whole};
 use burn::tensor::Device;
 use slender_data::Tokenizer;
+use slender_formats::{HfConfig, resolve_model_dir, step_of, weight_files};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -24,43 +24,6 @@ pub struct LoadedModel {
     pub dir: PathBuf,
     /// Optimizer step, when the folder is a checkpoint of a run.
     pub step: Option<u64>,
-}
-
-/// The folder with `config.json` and weights behind `path`: itself, or a run's newest checkpoint.
-///
-/// # Errors
-/// A path that does not exist or holds no model.
-pub fn resolve_model_dir(path: &Path) -> Result<PathBuf, ModelError> {
-    let not = |message: &str| ModelError::NotAModel {
-        path: path.to_owned(),
-        message: message.to_owned(),
-    };
-    if !path.is_dir() {
-        return Err(not(if path.exists() {
-            "it is a file"
-        } else {
-            "there is no such folder"
-        }));
-    }
-    if path.join("config.json").is_file() {
-        return Ok(path.to_owned());
-    }
-    let checkpoints = path.join("checkpoints");
-    let newest = std::fs::read_dir(&checkpoints)
-        .ok()
-        .and_then(|entries| {
-            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            names
-                .filter(|name| step_of(name).is_some())
-                .max_by_key(|name| step_of(name))
-        })
-        .ok_or_else(|| not("it has neither config.json nor a finished checkpoint"))?;
-    Ok(checkpoints.join(newest))
-}
-
-/// The step of a checkpoint folder's name, `step-00000040`.
-fn step_of(name: &str) -> Option<u64> {
-    name.strip_prefix("step-")?.parse().ok()
 }
 
 impl Transformer {
@@ -138,36 +101,6 @@ fn hash_files(files: &[PathBuf]) -> Result<String, ModelError> {
         hasher.update_reader(&mut open).map_err(io)?;
     }
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// `model.safetensors`, or the shards that `model.safetensors.index.json` names.
-fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let single = dir.join("model.safetensors");
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let index = dir.join("model.safetensors.index.json");
-    let bad = |message: String| ModelError::Weights {
-        file: index.clone(),
-        message,
-    };
-    let text = std::fs::read_to_string(&index).map_err(|_| ModelError::NotAModel {
-        path: dir.to_owned(),
-        message: "there is neither model.safetensors nor model.safetensors.index.json".into(),
-    })?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-    let map = json
-        .get("weight_map")
-        .and_then(|map| map.as_object())
-        .ok_or_else(|| bad("`weight_map` is missing".into()))?;
-    let mut names: Vec<&str> = map.values().filter_map(|name| name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() || names.iter().any(|name| name.contains(['/', '\\'])) {
-        return Err(bad("`weight_map` names no file of this folder".into()));
-    }
-    Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
 
 fn tokenizer_file(path: &Path, dir: &Path) -> Result<PathBuf, ModelError> {

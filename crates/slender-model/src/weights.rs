@@ -44,6 +44,9 @@ pub enum ModelError {
         /// What is missing.
         message: String,
     },
+    /// A file of the model.
+    #[error(transparent)]
+    Format(#[from] slender_formats::FormatError),
     /// The tokenizer beside the model.
     #[error(transparent)]
     Tokenizer(#[from] slender_data::DataError),
@@ -104,7 +107,8 @@ impl Transformer {
         tensors
     }
 
-    /// Reads a model of `shape` from safetensors files.
+    /// Reads a model of `shape` from safetensors files, weight by weight, once it is known that all are there
+    /// with their shapes.
     ///
     /// # Errors
     /// Unreadable files, or a weight that is missing, unknown, of the wrong shape or of a dtype
@@ -114,57 +118,17 @@ impl Transformer {
         files: &[PathBuf],
         device: &Device,
     ) -> Result<Self, ModelError> {
+        let mut tensors = Vec::new();
+        for file in files {
+            tensors.extend(slender_formats::safetensors::open(file)?);
+        }
         let file = files.first().cloned().unwrap_or_default();
-        let bad = |message: String| ModelError::Weights {
-            file: file.clone(),
-            message,
-        };
-        let mut tensors: HashMap<String, NamedTensor> = HashMap::new();
-        for tensor in files
-            .iter()
-            .map(|file| read_weights(file))
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-        {
-            if let Some(twice) = tensors.insert(tensor.name.clone(), tensor) {
-                return Err(bad(format!("weight `{}` is in two files", twice.name)));
-            }
-        }
-        let values = |name: &str| tensors.get(name).map(|tensor| &tensor.values);
-        let (embedding, head) = (
-            values("model.embed_tokens.weight"),
-            values("lm_head.weight"),
-        );
-        if shape.tie_embeddings && head.is_some() && head != embedding {
-            return Err(bad(
-                "the config ties the embeddings, but `lm_head.weight` differs from the embedding"
-                    .into(),
-            ));
-        }
-        let model = Self::build(shape, device, &mut |name, dims| {
-            let tensor = tensors
-                .remove(name)
-                .ok_or_else(|| bad(format!("weight `{name}` is missing")))?;
-            if tensor.dims != dims {
-                return Err(bad(format!(
-                    "weight `{name}` has shape {:?}, the config needs {dims:?}",
-                    tensor.dims
-                )));
-            }
-            Ok(tensor.values)
-        })?;
-        // A tied checkpoint may repeat the embedding as an output projection, and old Llama files
-        // store the rotary frequencies; anything else unknown means another architecture.
-        let repeated = |name: &str| shape.tie_embeddings && name == "lm_head.weight";
-        let known = |name: &str| name.ends_with("rotary_emb.inv_freq") || repeated(name);
-        let mut unknown = tensors.keys().filter(|name| !known(name));
-        match unknown.next() {
-            Some(name) => Err(bad(format!(
-                "weight `{name}` belongs to no part of a model of this config"
-            ))),
-            None => Ok(model),
-        }
+        let mut weights = slender_formats::assemble(&file, shape, tensors)?.into_iter();
+        Self::build(shape, device, &mut |name, _| {
+            let weight = weights.next().expect("one for each weight of the shape");
+            debug_assert_eq!(weight.name(), name);
+            Ok(weight.values()?)
+        })
     }
 }
 

@@ -119,6 +119,8 @@ proptest! {
         let dims = |tensor: NamedTensor| (tensor.name, tensor.dims);
         let listed: Vec<_> = again.to_tensors().into_iter().map(dims).collect();
         prop_assert_eq!(weight_names(&shape, &device), listed);
+        let expected: Vec<_> = slender_formats::expected_weights(&shape).collect();
+        prop_assert_eq!(weight_names(&shape, &device), expected);
     }
 }
 

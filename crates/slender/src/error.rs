@@ -20,6 +20,9 @@ pub enum CliError {
     /// Model.
     #[error(transparent)]
     Model(#[from] slender_model::ModelError),
+    /// A model in another format, or its folder.
+    #[error(transparent)]
+    Format(#[from] slender_formats::FormatError),
     /// Training.
     #[error(transparent)]
     Train(#[from] slender_trainer::TrainError),
@@ -43,6 +46,11 @@ impl CliError {
         match self {
             CliError::Train(error) => error.exit_code(),
             CliError::Data(error) if error.is_usage() => exit::USAGE,
+            CliError::Format(error) | CliError::Model(slender_model::ModelError::Format(error))
+                if error.is_usage() =>
+            {
+                exit::USAGE
+            }
             CliError::Eval(
                 slender_eval::EvalError::MissingData { .. }
                 | slender_eval::EvalError::Altered { .. }
