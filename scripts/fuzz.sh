@@ -20,8 +20,8 @@ for target in "${targets[@]}"; do
     new=$(mktemp -d)
     # What is found goes to a folder of its own; afterwards only what adds coverage is kept.
     cargo +nightly fuzz run --fuzz-dir fuzz "$target" "$new" "$corpus" -- \
-        -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1
-    cargo +nightly fuzz run --fuzz-dir fuzz "$target" "$corpus" "$new" -- -merge=1 -max_len=8192
+        -max_total_time="$seconds" -max_len=16384 -rss_limit_mb=1024 -malloc_limit_mb=256 -print_final_stats=1
+    cargo +nightly fuzz run --fuzz-dir fuzz "$target" "$corpus" "$new" -- -set_cover_merge=1 -max_len=16384
     rm -rf "$new"
     echo "=== $target: $(find "$corpus" -type f | wc -l) files, $(du -sb "$corpus" | cut -f1) bytes"
 done

@@ -34,6 +34,8 @@ fn main() {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Sweep(command) => commands::sweep::run(&command),
         Command::Init(args) => commands::init::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Bench(command) => commands::bench::run(&command),
         Command::Config(command) => commands::config::run(&command),

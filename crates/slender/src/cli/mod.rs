@@ -1,5 +1,11 @@
 //! The command line: what can be typed. The doc comments are the help text and `docs/cli.md`.
 
+mod export;
+mod import;
+
+pub use export::{ExportArgs, ExportFormat, Sharing};
+pub use import::ImportArgs;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -34,6 +40,10 @@ pub enum Command {
     Sweep(SweepCommand),
     /// Write the untrained model of a configuration as a Hugging Face folder.
     Init(InitArgs),
+    /// Read a model of the Llama family into a folder that slender evaluates, trains and exports.
+    Import(ImportArgs),
+    /// Write a model for other programs: a Hugging Face folder or a GGUF file.
+    Export(ExportArgs),
     /// Count parameters, FLOPs, cache and memory of configurations, without training.
     Inspect(InspectArgs),
     /// Measure how fast a configuration trains or scores on this machine.

@@ -5,6 +5,8 @@ pub mod compare;
 pub mod config;
 pub mod data;
 pub mod eval;
+pub mod export;
+pub mod import;
 pub mod init;
 pub mod inspect;
 pub mod sweep;

@@ -1,0 +1,156 @@
+//! `slender import`.
+
+use crate::cli::ImportArgs;
+use crate::error::CliError;
+use crate::output;
+use slender_data::Tokenizer;
+use slender_data::hub::{Hub, HubRepo, RepoKind};
+use slender_formats::{
+    Blob, Checkpoint, DEFAULT_SHARD_BYTES, FormatError, SourceFormat, Unfinished, llama2c,
+    write_model,
+};
+use slender_trainer::exit;
+use std::path::{Path, PathBuf};
+
+/// Files beside the weights that are kept as they are.
+const KEPT: [&str; 4] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+
+/// Writes the model folder; returns the exit code.
+pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
+    if args.out.exists() {
+        return Err(FormatError::Exists {
+            path: args.out.clone(),
+        }
+        .into());
+    }
+    let source = local(args)?;
+    let model = Checkpoint::open(&source)?;
+    // Before anything is written: a model without a tokenizer would be of no use.
+    let tokenizer = tokenizer(args, &source, &model)?;
+    if tokenizer.vocab_size() > model.config.shape.vocab_size {
+        return Err(CliError::Usage(format!(
+            "the tokenizer {} has {} tokens, the embedding of {} only {} rows\n  hint: give the model's own with --tokenizer",
+            tokenizer.name(),
+            tokenizer.vocab_size(),
+            source.display(),
+            model.config.shape.vocab_size
+        )));
+    }
+    let folder = Unfinished::folder(&args.out)?;
+    tokenizer.save(&folder.path().join("tokenizer.json"))?;
+    keep_files(&source, &folder)?;
+    write_model(&folder, &model, args.dtype.into(), DEFAULT_SHARD_BYTES)?;
+    folder.finish()?;
+    let shape = &model.config.shape;
+    output::talk(&format!(
+        "{} model {}, {} parameters, from {}",
+        model.format.name(),
+        shape.label(),
+        shape.accounting(shape.max_seq_len, 1).params_total,
+        args.source
+    ));
+    output::data(&format!("{}\n", args.out.display()));
+    Ok(exit::FINISHED)
+}
+
+/// The source as a file or folder here; a hub repository is fetched.
+fn local(args: &ImportArgs) -> Result<PathBuf, CliError> {
+    let path = Path::new(&args.source);
+    let looks_like_repository = args.source.split('/').count() == 2
+        && !args.source.starts_with(['.', '/', '~'])
+        && path.extension().is_none_or(|e| e != "gguf" && e != "bin");
+    if path.exists() || !looks_like_repository {
+        return Ok(path.to_owned());
+    }
+    let repo = HubRepo::new(RepoKind::Model, &args.source, Some(&args.revision));
+    let hub = Hub::from_env();
+    let snapshot = hub.resolve(&repo).map_err(slender_data::DataError::from)?;
+    let has = |name: &str| snapshot.contains(name);
+    let weights = if has("model.safetensors") || has("model.safetensors.index.json") {
+        "safetensors"
+    } else {
+        "bin"
+    };
+    let mut folder = None;
+    for name in snapshot.file_names() {
+        let wanted = !name.contains('/')
+            && (name.ends_with(".json")
+                || matches!(name, "tokenizer.model" | "chat_template.jinja")
+                || (weights == "safetensors"
+                    && name.starts_with("model")
+                    && name.ends_with(".safetensors"))
+                || (weights == "bin"
+                    && name.starts_with("pytorch_model")
+                    && name.ends_with(".bin")));
+        if wanted {
+            let file = hub
+                .download(&repo, name)
+                .map_err(slender_data::DataError::from)?;
+            folder = folder.or(file.parent().map(Path::to_owned));
+        }
+    }
+    folder.ok_or_else(|| {
+        CliError::Format(FormatError::NotAModel {
+            path: path.to_owned(),
+            message: "the repository has no file of a model".into(),
+            hint: "name a repository with config.json and model.safetensors",
+        })
+    })
+}
+
+/// The tokenizer that goes beside the weights.
+fn tokenizer(args: &ImportArgs, source: &Path, model: &Checkpoint) -> Result<Tokenizer, CliError> {
+    if let Some(file) = &args.tokenizer {
+        return read_tokenizer(file);
+    }
+    if source.is_dir() && model.format == SourceFormat::HuggingFace {
+        for name in ["tokenizer.json", "tokenizer.model"] {
+            let file = source.join(name);
+            if file.is_file() {
+                return read_tokenizer(&file);
+            }
+        }
+    }
+    if model.format == SourceFormat::Llama2c {
+        let file = source.with_file_name("tokenizer.bin");
+        if file.is_file() {
+            return read_tokenizer(&file);
+        }
+    }
+    let what = match model.format {
+        SourceFormat::HuggingFace => "there is no tokenizer.json or tokenizer.model in",
+        SourceFormat::Llama2c => "there is no tokenizer.bin beside",
+        SourceFormat::Gguf => "there is no tokenizer that can be converted in",
+    };
+    Err(CliError::Usage(format!(
+        "{what} {}\n  hint: name one with --tokenizer FILE",
+        source.display()
+    )))
+}
+
+/// Reads a tokenizer.json, a SentencePiece model or a llama2.c tokenizer, told apart by content.
+fn read_tokenizer(file: &Path) -> Result<Tokenizer, CliError> {
+    let blob = Blob::open(file)?;
+    if file.extension().is_some_and(|extension| extension == "bin") {
+        return Ok(Tokenizer::from_bytes(&llama2c::sentencepiece(&blob)?)?);
+    }
+    Ok(Tokenizer::from_file(file)?)
+}
+
+/// Takes over what else belongs to a tokenizer.
+fn keep_files(source: &Path, folder: &Unfinished) -> Result<(), CliError> {
+    for name in KEPT {
+        let from = source.join(name);
+        if from.is_file() {
+            let to = folder.path().join(name);
+            std::fs::copy(&from, &to)
+                .map_err(|error| CliError::Io(from.display().to_string(), error))?;
+        }
+    }
+    Ok(())
+}
