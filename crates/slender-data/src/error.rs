@@ -110,6 +110,14 @@ pub enum DataError {
         /// What is wrong.
         message: String,
     },
+    /// A chat template does not parse, or refuses a conversation.
+    #[error("chat template of {name}: {message}")]
+    ChatTemplate {
+        /// Where the template is from.
+        name: String,
+        /// What is wrong, with the template's line where it is known.
+        message: String,
+    },
     /// The tokenizer's vocabulary is not the expected one.
     #[error(
         "tokenizer {name} has {found} tokens, data.tokenizer.vocab_size says {expected}\n  hint: set vocab_size = {found}"

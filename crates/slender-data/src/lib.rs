@@ -16,6 +16,7 @@
 //! ```
 
 mod builtin;
+mod chat;
 mod dataset;
 mod error;
 mod fsio;
@@ -27,6 +28,7 @@ mod source;
 mod tokenizer;
 
 pub use builtin::{BuiltinText, describe_builtin};
+pub use chat::{ChatTemplate, Message};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use order::{Batch, Sequence, TrainOrder, ValidWindow, ValidWindows};
@@ -37,7 +39,10 @@ pub use prepare::{
 };
 pub use shard::TokenType;
 pub use source::read_documents;
-pub use tokenizer::{Tokenizer, load_tokenizer};
+pub use tokenizer::{
+    CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer, TokenizerSettings,
+    load_tokenizer,
+};
 
 pub(crate) use slender_config::{
     DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind,

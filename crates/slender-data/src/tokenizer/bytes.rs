@@ -66,12 +66,16 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    pub fn new(tokenizer: &tokenizers::Tokenizer, style: &Style, json: &Value) -> Self {
+    pub fn new(tokenizer: &super::Hf, style: &Style, json: &Value) -> Self {
         let vocab = tokenizer.get_vocab(true);
         let added = tokenizer.get_added_tokens_decoder();
         let size = vocab.values().max().map_or(0, |max| *max as usize + 1);
         let unknown_text = json["model"]["unk_token"].as_str();
-        let unknown = unknown_text.and_then(|text| tokenizer.token_to_id(text));
+        // BPE names it, unigram numbers it.
+        let unknown = match json["model"]["unk_id"].as_u64() {
+            Some(id) => u32::try_from(id).ok(),
+            None => unknown_text.and_then(|text| tokenizer.token_to_id(text)),
+        };
         let bytes_of_chars = byte_level_bytes();
         let mut pieces = Self {
             bytes: vec![0; size],
@@ -133,6 +137,10 @@ impl Pieces {
 
     pub fn bytes(&self, id: u32) -> usize {
         self.bytes.get(id as usize).map_or(0, |n| *n as usize)
+    }
+
+    pub fn unknown(&self) -> Option<u32> {
+        self.unknown
     }
 
     pub fn prefix_bytes(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Loading the tokenizer that `[data.tokenizer]` names.
 
-use super::Tokenizer;
+use super::{CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer, TokenizerSettings};
 use crate::hub::{Hub, HubRepo, RepoKind};
 use crate::{DataError, TokenizerConfig, TokenizerKind};
 
@@ -44,7 +44,7 @@ pub fn load_tokenizer(config: &TokenizerConfig, hub: &Hub) -> Result<Option<Toke
     }
 }
 
-/// `file`, else `tokenizer.json`, else `tokenizer.model`, with the `tokenizer_config.json` beside it.
+/// `file`, else `tokenizer.json`, else `tokenizer.model`, with the settings beside it.
 fn from_hub(hub: &Hub, repo: &HubRepo, file: Option<&str>) -> Result<Tokenizer, DataError> {
     let snapshot = hub.resolve(repo)?;
     let pinned = repo.at(&snapshot.commit);
@@ -58,15 +58,18 @@ fn from_hub(hub: &Hub, repo: &HubRepo, file: Option<&str>) -> Result<Tokenizer, 
     };
     let path = hub.download(&pinned, file)?;
     let bytes = std::fs::read(&path).map_err(DataError::io("read", &path))?;
-    let beside = match file.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/tokenizer_config.json"),
-        None => "tokenizer_config.json".into(),
-    };
-    let config = if snapshot.contains(&beside) {
-        let path = hub.download(&pinned, &beside)?;
-        Some(std::fs::read(&path).map_err(DataError::io("read", &path))?)
-    } else {
-        None
-    };
-    Tokenizer::build(&format!("{}/{file}", repo.id()), &bytes, config.as_deref())
+    let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let beside =
+        tempfile::tempdir().map_err(DataError::io("make a temporary folder for", &path))?;
+    for name in [SETTINGS_FILE, SPECIAL_TOKENS_FILE, CHAT_TEMPLATE_FILE] {
+        let remote = format!("{folder}/{name}");
+        let remote = remote.trim_start_matches('/');
+        if snapshot.contains(remote) {
+            let path = hub.download(&pinned, remote)?;
+            let copy = beside.path().join(name);
+            std::fs::copy(&path, &copy).map_err(DataError::io("copy", &path))?;
+        }
+    }
+    let settings = TokenizerSettings::read(beside.path())?;
+    Tokenizer::build(&format!("{}/{file}", repo.id()), &bytes, settings)
 }

@@ -8,18 +8,30 @@
 
 mod bytes;
 mod load;
+mod rules;
 pub(crate) mod sentencepiece;
+mod settings;
 mod special;
 mod train;
 
 pub use load::load_tokenizer;
+pub use settings::{CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, TokenizerSettings};
 pub(crate) use train::train_bpe;
 
+use crate::chat::ChatTemplate;
 use crate::{DataError, fsio};
 use bytes::{Pieces, Style};
-use special::Named;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The library's tokenizer, with our normaliser.
+pub(crate) type Hf = tokenizers::TokenizerImpl<
+    tokenizers::ModelWrapper,
+    rules::Rules,
+    tokenizers::PreTokenizerWrapper,
+    tokenizers::PostProcessorWrapper,
+    tokenizers::DecoderWrapper,
+>;
 
 /// A tokenizer. Cheap to clone, shared between threads.
 #[derive(Clone)]
@@ -30,12 +42,13 @@ pub struct Tokenizer {
 struct Inner {
     name: String,
     /// As Hugging Face: special tokens in text become their ids.
-    plain: tokenizers::Tokenizer,
+    plain: Hf,
     /// Special tokens in text are text.
-    text: tokenizers::Tokenizer,
+    text: Hf,
     pieces: Pieces,
     bos: Option<u32>,
     eos: Option<u32>,
+    settings: TokenizerSettings,
     json: String,
     hash: String,
 }
@@ -52,15 +65,15 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a `tokenizer.json` or a SentencePiece `tokenizer.model`; the content tells which. A
-    /// `tokenizer_config.json` beside it names BOS and EOS.
+    /// Loads a `tokenizer.json` or a SentencePiece `tokenizer.model`; the content tells which. The files
+    /// beside it that [`TokenizerSettings::read`] reads name BOS and EOS and give the chat template.
     ///
     /// # Errors
     /// [`DataError::Io`], or [`DataError::Tokenizer`] with what does not parse or is not supported.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
-        let config = std::fs::read(path.with_file_name("tokenizer_config.json")).ok();
-        Self::build(&path.display().to_string(), &bytes, config.as_deref())
+        let settings = TokenizerSettings::read(path.parent().unwrap_or(Path::new("")))?;
+        Self::build(&path.display().to_string(), &bytes, settings)
     }
 
     /// As [`Tokenizer::from_file`], from the file's content.
@@ -68,20 +81,19 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Tokenizer`] with what does not parse or is not supported.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DataError> {
-        Self::build("(bytes)", bytes, None)
+        Self::build("(bytes)", bytes, TokenizerSettings::default())
     }
 
-    /// `config` is the content of a `tokenizer_config.json`.
-    fn build(name: &str, bytes: &[u8], config: Option<&[u8]>) -> Result<Self, DataError> {
+    fn build(name: &str, bytes: &[u8], settings: TokenizerSettings) -> Result<Self, DataError> {
         let failure = |message: String| DataError::Tokenizer {
             name: name.to_string(),
             message,
         };
         let is_json = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
         let mut plain = if is_json {
-            tokenizers::Tokenizer::from_bytes(bytes)
+            Hf::from_bytes(bytes)
         } else {
-            tokenizers::Tokenizer::from_bytes(sentencepiece::to_json(bytes).map_err(failure)?)
+            Hf::from_bytes(sentencepiece::to_json(bytes).map_err(failure)?)
         }
         .map_err(|e| failure(e.to_string()))?;
         // A tokenizer.json may ask to cut or pad; documents are neither cut nor padded.
@@ -92,12 +104,7 @@ impl Tokenizer {
         let json = plain.to_string(false).map_err(|e| failure(e.to_string()))?;
         let value = serde_json::from_str(&json).map_err(|e| failure(e.to_string()))?;
         let pieces = Pieces::new(&plain, &Style::of(&value), &value);
-        let named = match config {
-            Some(config) => Named::from_config(config)
-                .map_err(|e| failure(format!("tokenizer_config.json: {e}")))?,
-            None => Named::default(),
-        };
-        let (bos, eos) = special::find(&plain, &named);
+        let (bos, eos) = special::find(&plain, &settings);
         let mut text = plain.clone();
         text.set_encode_special_tokens(true);
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
@@ -108,6 +115,7 @@ impl Tokenizer {
             pieces,
             bos,
             eos,
+            settings,
             json,
             hash,
         };
@@ -122,6 +130,24 @@ impl Tokenizer {
         if (i.bos, i.eos) == (bos, eos) {
             return self.clone();
         }
+        self.replaced(bos, eos, i.settings.clone())
+    }
+
+    /// The same tokenizer with other settings: BOS and EOS as they name them.
+    pub fn with_settings(&self, settings: TokenizerSettings) -> Self {
+        let (bos, eos) = special::find(&self.inner.plain, &settings);
+        self.replaced(bos, eos, settings)
+    }
+
+    /// The same tokenizer with another chat template.
+    pub fn with_chat_template(&self, template: Option<String>) -> Self {
+        let mut settings = self.inner.settings.clone();
+        settings.set_chat_template(template);
+        self.replaced(self.inner.bos, self.inner.eos, settings)
+    }
+
+    fn replaced(&self, bos: Option<u32>, eos: Option<u32>, settings: TokenizerSettings) -> Self {
+        let i = &self.inner;
         let inner = Inner {
             name: i.name.clone(),
             plain: i.plain.clone(),
@@ -129,12 +155,43 @@ impl Tokenizer {
             pieces: i.pieces.clone(),
             bos,
             eos,
+            settings,
             json: i.json.clone(),
             hash: i.hash.clone(),
         };
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// What the files beside the tokenizer say of it.
+    pub fn settings(&self) -> &TokenizerSettings {
+        &self.inner.settings
+    }
+
+    /// The chat template; `None` if the tokenizer has none.
+    ///
+    /// # Errors
+    /// [`DataError::ChatTemplate`]: a template that does not parse.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, DataError> {
+        let Some(source) = self.inner.settings.chat_template() else {
+            return Ok(None);
+        };
+        let mut special: Vec<(String, String)> = Vec::new();
+        for (name, id) in [("bos_token", self.bos_id()), ("eos_token", self.eos_id())] {
+            special.extend(
+                id.and_then(|id| self.id_to_token(id))
+                    .map(|text| (name.to_owned(), text)),
+            );
+        }
+        // After the guesses, so that what the settings say counts.
+        special.extend(
+            self.inner
+                .settings
+                .special_tokens()
+                .map(|(name, text)| (name.to_owned(), text.to_owned())),
+        );
+        ChatTemplate::new(&self.inner.name, source, special).map(Some)
     }
 
     /// Ids of a document's text, with the document's first token before them if `add_bos`
@@ -166,6 +223,17 @@ impl Tokenizer {
                 }
             }
         }
+    }
+
+    /// As [`Tokenizer::encode`] for text of any bytes: each byte that is not UTF-8 counts as a U+FFFD, as in
+    /// the sentencepiece library.
+    pub fn encode_bytes(&self, text: &[u8], add_bos: bool) -> Vec<u32> {
+        let mut whole = String::with_capacity(text.len());
+        for chunk in text.utf8_chunks() {
+            whole.push_str(chunk.valid());
+            whole.extend(std::iter::repeat_n('\u{FFFD}', chunk.invalid().len()));
+        }
+        self.encode(&whole, add_bos)
     }
 
     /// Ids as `tokenizer(text, add_special_tokens=False)` in Python gives them: special tokens in the text
@@ -207,6 +275,11 @@ impl Tokenizer {
         self.inner.eos
     }
 
+    /// The token for text that the vocabulary lacks.
+    pub fn unknown_id(&self) -> Option<u32> {
+        self.inner.pieces.unknown()
+    }
+
     /// The token every prepared document starts with: BOS, else EOS, which then divides documents as it does
     /// for GPT-2; `None` if there is neither.
     pub fn document_start_id(&self) -> Option<u32> {
@@ -242,12 +315,29 @@ impl Tokenizer {
         &self.inner.name
     }
 
+    /// The text of `tokenizer.json`.
+    pub fn json(&self) -> &str {
+        &self.inner.json
+    }
+
     /// Writes `tokenizer.json` to `path`, whole or not at all.
     ///
     /// # Errors
     /// [`DataError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
         fsio::write_atomic(path, self.inner.json.as_bytes())
+    }
+
+    /// Writes `tokenizer.json` into the folder `dir`, which exists, and beside it `tokenizer_config.json` and
+    /// `special_tokens_map.json` if the tokenizer came with settings.
+    ///
+    /// # Errors
+    /// [`DataError::Io`].
+    pub fn save_in(&self, dir: &Path) -> Result<(), DataError> {
+        if !self.inner.settings.is_empty() {
+            self.inner.settings.write(dir, self)?;
+        }
+        self.save(&dir.join("tokenizer.json"))
     }
 }
 

@@ -4,7 +4,7 @@
 //! keeps word counts in memory, not text, so its memory grows with the number of distinct words. The result
 //! depends on the counts alone: the same text gives the same bytes, however many threads.
 
-use super::Tokenizer;
+use super::{Tokenizer, TokenizerSettings};
 use crate::DataError;
 use std::sync::Mutex;
 use tokenizers::models::TrainerWrapper;
@@ -82,5 +82,5 @@ pub(crate) fn train_bpe(
         });
     }
     let json = tokenizer.to_string(false).map_err(failure)?;
-    Tokenizer::build(name, json.as_bytes(), None)
+    Tokenizer::build(name, json.as_bytes(), TokenizerSettings::default())
 }
