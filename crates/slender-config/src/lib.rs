@@ -11,6 +11,7 @@ mod error;
 mod identity;
 mod load;
 mod model;
+mod scaling;
 pub mod schema;
 mod shape;
 mod train;
@@ -23,8 +24,11 @@ pub use error::{ConfigError, Origin, Problem};
 pub use identity::IDENTITY_FORMAT;
 pub use load::{Merged, read_merged};
 pub use model::{FfnKind, LayerSharing, ModelConfig, SharingKind};
+pub use scaling::{Scaling, WeightScale};
 pub use shape::{ModelShape, ShapeProblem};
-pub use train::{EvalConfig, OnNonfinite, Recompute, RunConfig, Schedule, TrainConfig};
+pub use train::{
+    EvalConfig, OnNonfinite, Parametrization, Recompute, RunConfig, Schedule, TrainConfig,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,6 +108,11 @@ impl Config {
     pub fn accounting_of(&self, shape: &ModelShape) -> Accounting {
         let train = &self.train;
         shape.accounting_with(train.seq_len(), train.micro_batch_size(), train.recompute)
+    }
+
+    /// Scaling of the weights of `shape` in this configuration's training.
+    pub fn scaling_of(&self, shape: &ModelShape) -> Scaling {
+        Scaling::of(&self.train, shape)
     }
 
     /// Keys whose values differ from `other`, leaving out operational ones that cannot change a

@@ -23,6 +23,21 @@ pub struct TrainConfig {
     pub tokens: Option<u64>,
     /// Peak learning rate.
     pub lr: f64,
+    /// How learning rate and initial weights follow width and depth.
+    #[serde(default)]
+    pub parametrization: Parametrization,
+    /// `mup`: the width at which `lr` and `model.init_std` hold as they are written. Required with `mup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_dim: Option<usize>,
+    /// `mup`: the number of executed layers at which they hold. Unset: depth changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_layers: Option<usize>,
+    /// `mup`: the head width at which attention is scaled as usual; queries shrink by `sqrt(base_head_dim / head_dim)`. Unset: head width changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_head_dim: Option<usize>,
+    /// `mup` with `base_layers`: branches shrink as `layers^-depth_alpha`; 1 is CompleteP, 0.5 depth-muP. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth_alpha: Option<f64>,
     /// Learning-rate schedule after the warm-up.
     #[serde(default)]
     pub schedule: Schedule,
@@ -59,6 +74,17 @@ pub struct TrainConfig {
     /// What a non-finite loss or gradient does.
     #[serde(default)]
     pub on_nonfinite: OnNonfinite,
+}
+
+/// How learning rate and initial weights follow width and depth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Parametrization {
+    /// Not at all: `lr` and `model.init_std` hold for every weight of every shape.
+    #[default]
+    Standard,
+    /// Maximal update parametrization: a rate tuned at `base_dim` and `base_layers` serves other widths and depths.
+    Mup,
 }
 
 /// What is computed again in the backward pass.

@@ -7,7 +7,7 @@ use crate::error::Problem;
 use crate::load::Merged;
 use crate::model::FfnKind;
 use crate::shape::ModelShape;
-use crate::train::{Recompute, TrainConfig};
+use crate::train::{Parametrization, Recompute, TrainConfig};
 
 /// Collects problems, each with the origin of its key.
 pub(crate) struct Checker<'a> {
@@ -127,6 +127,7 @@ fn check_train(train: &mut TrainConfig, max_seq_len: usize, check: &mut Checker<
         _ => {}
     }
     check.positive("train.lr", train.lr);
+    check_parametrization(train, check);
     check.positive("train.eps", train.eps);
     for (key, value) in [
         ("train.beta1", train.beta1),
@@ -165,6 +166,56 @@ fn check_train(train: &mut TrainConfig, max_seq_len: usize, check: &mut Checker<
             ),
             "shorten the warm-up or lengthen the run",
         );
+    }
+}
+
+fn check_parametrization(train: &TrainConfig, check: &mut Checker<'_>) {
+    let bases = [
+        ("train.base_dim", train.base_dim),
+        ("train.base_layers", train.base_layers),
+        ("train.base_head_dim", train.base_head_dim),
+    ];
+    if train.parametrization == Parametrization::Standard {
+        let alpha = ("train.depth_alpha", train.depth_alpha.is_some());
+        let given = bases.iter().map(|(key, value)| (*key, value.is_some()));
+        for (key, _) in given.chain([alpha]).filter(|(_, given)| *given) {
+            check.wrong(
+                key,
+                "does nothing in the standard parametrization",
+                "set train.parametrization = \"mup\", or drop the key",
+            );
+        }
+        return;
+    }
+    for (key, _) in bases.iter().filter(|(_, value)| *value == Some(0)) {
+        check.wrong(
+            *key,
+            "must be at least 1",
+            "give that of the model `lr` was tuned on",
+        );
+    }
+    if train.base_dim.is_none() {
+        check.wrong(
+            "train.base_dim",
+            "is missing",
+            "parametrization = \"mup\" needs the width at which train.lr was tuned",
+        );
+    }
+    if let Some(alpha) = train.depth_alpha {
+        if !(0.5..=1.0).contains(&alpha) {
+            check.wrong(
+                "train.depth_alpha",
+                format!("{alpha} is out of range"),
+                "give 1 (CompleteP), 0.5 (depth-muP) or a number between",
+            );
+        }
+        if train.base_layers.is_none() {
+            check.wrong(
+                "train.depth_alpha",
+                "does nothing without train.base_layers",
+                "give the number of executed layers at which train.lr was tuned",
+            );
+        }
     }
 }
 

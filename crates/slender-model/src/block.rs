@@ -135,7 +135,7 @@ impl Block {
     }
 
     /// `x + dropout(attention(norm(x)))`.
-    fn attention_half(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
+    pub(crate) fn attention_half(&self, x: Tensor<3>, pass: &mut Pass<'_, '_>) -> Tensor<3> {
         let attn = &self.self_attn;
         let norm = &self.input_layernorm;
         let plain = !pass.dropout.is_on() && attn.q_norm.is_none() && attn.k_norm.is_none();

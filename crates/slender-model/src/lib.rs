@@ -17,5 +17,5 @@ pub use dropout::Dropout;
 pub use init::initial_values;
 pub use loaded::{LoadedModel, weights_hash};
 pub use slender_formats::{HfConfig, SharingRecord, resolve_model_dir};
-pub use transformer::{Decoder, Embedding, Transformer, Values};
+pub use transformer::{Decoder, Embedding, Part, Transformer, Values};
 pub use weights::{ModelError, NamedTensor, read_weights, weight_names, write_tensors};

@@ -5,7 +5,7 @@ use crate::dropout::Dropout;
 use crate::init::initial_values;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use slender_config::{FfnKind, ModelShape};
+use slender_config::{FfnKind, ModelShape, Scaling};
 use slender_kernels::{self as ops, AttentionMask, RopeTable};
 
 /// Supplies the row-major values of a weight by its name and dimensions.
@@ -51,6 +51,11 @@ impl Transformer {
     ///
     /// On an autodiff device every weight requires a gradient.
     pub fn new(shape: &ModelShape, seed: u64, device: &Device) -> Self {
+        Self::with_scaling(shape, seed, &Scaling::STANDARD, device)
+    }
+
+    /// As [`Self::new`], with initial weights scaled as a parametrization asks.
+    pub fn with_scaling(shape: &ModelShape, seed: u64, scaling: &Scaling, device: &Device) -> Self {
         Self::build(shape, device, &mut |name, dims| {
             let count = dims.iter().product();
             Ok::<_, std::convert::Infallible>(initial_values(
@@ -59,6 +64,7 @@ impl Transformer {
                 dims.len() == 1,
                 seed,
                 shape.init_std,
+                scaling.of_weight(name).init,
             ))
         })
         .unwrap_or_else(|never| match never {})
@@ -172,6 +178,37 @@ impl Transformer {
         self.model.norm.forward(x, self.shape.norm_eps) // [B, T, D]
     }
 
+    /// What flows through the model for `tokens` `[B, T]`, part by part in order of execution: the
+    /// embedding, what each half of each block adds, the last residual stream, the normed hidden
+    /// states (each `[B, T, D]`) and the logits (`[1, B·T, V]`).
+    pub fn trace(&self, tokens: Tensor<2, Int>) -> Vec<(Part, Tensor<3>)> {
+        let [b, t] = tokens.dims();
+        let mut off = Dropout::off();
+        let mut pass = Pass {
+            shape: &self.shape,
+            rope: self.rope.slice(0, t),
+            mask: AttentionMask::causal(t, t, &tokens.device()),
+            dropout: &mut off,
+            recompute: false,
+        };
+        let mut x = ops::embedding(self.model.embed_tokens.weight.val(), tokens); // [B, T, D]
+        let mut parts = vec![(Part::Embedding, x.clone())];
+        for &layer in &self.schedule {
+            let block = &self.model.layers[layer];
+            let attended = block.attention_half(x.clone(), &mut pass); // [B, T, D]
+            parts.push((Part::Attention, attended.clone() - x));
+            x = block.feed_forward(attended.clone(), &self.shape); // [B, T, D]
+            parts.push((Part::FeedForward, x.clone() - attended));
+        }
+        parts.push((Part::Residual, x.clone()));
+        let hidden = self.model.norm.forward(x, self.shape.norm_eps); // [B, T, D]
+        parts.push((Part::Hidden, hidden.clone()));
+        let [_, _, d] = hidden.dims();
+        let logits = self.logits(hidden.reshape([b * t, d])); // [B·T, V]
+        parts.push((Part::Logits, logits.unsqueeze()));
+        parts
+    }
+
     /// Output projection: hidden `[N, D]` to logits `[N, V]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         let [n, d] = hidden.dims();
@@ -207,6 +244,47 @@ impl Transformer {
         match &self.lm_head {
             Some(head) => head.weight.val(),
             None => self.model.embed_tokens.weight.val(),
+        }
+    }
+}
+
+/// A kind of activation, as [`Transformer::trace`] tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Output of the token embedding.
+    Embedding,
+    /// What the attention half of a block adds to the residual stream.
+    Attention,
+    /// What the feed-forward half of a block adds.
+    FeedForward,
+    /// The residual stream after the last block.
+    Residual,
+    /// The residual stream after the last norm.
+    Hidden,
+    /// The logits.
+    Logits,
+}
+
+impl Part {
+    /// Every part, in order of execution.
+    pub const ALL: [Self; 6] = [
+        Self::Embedding,
+        Self::Attention,
+        Self::FeedForward,
+        Self::Residual,
+        Self::Hidden,
+        Self::Logits,
+    ];
+
+    /// `embedding`, `attention`, `feed-forward`, `residual`, `hidden` or `logits`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::Attention => "attention",
+            Self::FeedForward => "feed-forward",
+            Self::Residual => "residual",
+            Self::Hidden => "hidden",
+            Self::Logits => "logits",
         }
     }
 }

@@ -67,6 +67,7 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
         None => RunState::Pending,
         Some(StatusState::Running) => RunState::Running,
         Some(StatusState::Interrupted) => RunState::Interrupted,
+        Some(StatusState::Paused) => RunState::Paused,
         Some(StatusState::Failed) => RunState::Failed,
         Some(StatusState::Finished) if all_tasks => RunState::Finished,
         Some(StatusState::Finished) => RunState::Trained,

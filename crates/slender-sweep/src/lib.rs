@@ -25,6 +25,7 @@ mod progress;
 mod report;
 mod results;
 mod rundir;
+pub mod search;
 mod summary;
 mod sweep;
 mod tables;

@@ -26,6 +26,8 @@ pub enum RunState {
     Running,
     /// Stopped with a checkpoint.
     Interrupted,
+    /// Trained as far as it was asked to, short of its budget.
+    Paused,
     /// Training or evaluation failed.
     Failed,
     /// Trained, not evaluated yet.
@@ -46,6 +48,7 @@ impl RunState {
             RunState::Pending => "not started",
             RunState::Running => "running, or was killed",
             RunState::Interrupted => "interrupted",
+            RunState::Paused => "paused",
             RunState::Failed => "failed",
             RunState::Trained => "trained but not evaluated",
             RunState::Finished => "finished",

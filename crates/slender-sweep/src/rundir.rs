@@ -22,6 +22,8 @@ pub enum StatusState {
     Finished,
     /// A signal asked for a checkpoint; the next start resumes it.
     Interrupted,
+    /// It was trained as far as `--until` asked; the next start goes on.
+    Paused,
     /// It stopped with an error.
     Failed,
 }
@@ -37,6 +39,9 @@ pub struct Status {
     /// Steps of the whole budget.
     #[serde(default)]
     pub total_steps: u64,
+    /// Step at which the latest start pauses; `None` when it trains to the end.
+    #[serde(default)]
+    pub until: Option<u64>,
     /// Tokens trained on.
     #[serde(default)]
     pub tokens: u64,
@@ -66,7 +71,8 @@ impl Status {
     /// # Errors
     /// An unreadable file or an unknown version.
     pub fn read(run_dir: &Path) -> Result<Option<Self>, SweepError> {
-        read_json(&run_dir.join("status.json"), "slender-status/1")
+        let known = &["slender-status/2", "slender-status/1"];
+        read_json(&run_dir.join("status.json"), known)
     }
 }
 
@@ -106,7 +112,7 @@ impl TaskFile {
     /// # Errors
     /// An unreadable file or an unknown version.
     pub fn read(run_dir: &Path) -> Result<Option<Self>, SweepError> {
-        read_json(&run_dir.join("eval/final.json"), "slender-eval/1")
+        read_json(&run_dir.join("eval/final.json"), &["slender-eval/1"])
     }
 
     /// A metric of a task, such as `acc` or `acc_norm_stderr`.
@@ -120,16 +126,18 @@ impl TaskFile {
 
 fn read_json<T: DeserializeOwned>(
     path: &Path,
-    format: &'static str,
+    known: &[&'static str],
 ) -> Result<Option<T>, SweepError> {
     let Some(text) = read_optional(path)? else {
         return Ok(None);
     };
     let broken = |error: serde_json::Error| SweepError::Format {
         path: path.to_owned(),
-        message: format!("not {format}: {error}"),
+        message: format!("not {}: {error}", known[0]),
     };
     let value: Value = serde_json::from_str(&text).map_err(broken)?;
-    check_format(path, value.get("format").and_then(Value::as_str), format)?;
+    let found = value.get("format").and_then(Value::as_str);
+    let format = known.iter().find(|known| Some(**known) == found);
+    check_format(path, found, format.unwrap_or(&known[0]))?;
     serde_json::from_value(value).map(Some).map_err(broken)
 }

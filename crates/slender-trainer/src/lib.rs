@@ -8,6 +8,7 @@
 
 mod bench;
 mod checkpoint;
+mod coord;
 mod error;
 mod estimate;
 mod metrics;
@@ -22,6 +23,7 @@ mod validate;
 
 pub use bench::{Speed, Spread, bench};
 pub use checkpoint::{Checkpoint, CheckpointState, checkpoint_steps, newest_checkpoint};
+pub use coord::{Activation, CoordRun, Grow, coord_run, exponent, grown};
 pub use error::{TrainError, exit};
 pub use estimate::{Estimate, matmul_peak};
 pub use metrics::{MetricsWriter, TaskMetric};

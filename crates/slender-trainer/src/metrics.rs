@@ -42,10 +42,12 @@ impl MetricsWriter {
         let mut kept = format!("{}\n", json!({ "format": METRICS_FORMAT }));
         for line in old.lines().skip(1) {
             // A line cut short by a kill does not parse and is dropped as well.
-            let at = serde_json::from_str::<Value>(line)
-                .ok()
-                .and_then(|v| v.get("step")?.as_u64());
-            if at.is_some_and(|at| at <= step) {
+            let value = serde_json::from_str::<Value>(line).ok();
+            let value = value.as_ref();
+            let at = value.and_then(|v| v.get("step")?.as_u64());
+            // What a pause measured has been decided upon since, and is not measured again.
+            let pause = value.is_some_and(|v| v["kind"] == "pause");
+            if at.is_some_and(|at| at <= step || pause) {
                 kept.push_str(line);
                 kept.push('\n');
             }
@@ -126,6 +128,17 @@ impl MetricsWriter {
                 source,
             })
     }
+}
+
+/// Loss and bits per byte that the pause at `step` measured, if there was one.
+pub(crate) fn pause_at(dir: &RunDir, step: u64) -> Option<(f64, f64)> {
+    let text = std::fs::read_to_string(dir.metrics()).ok()?;
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut pauses = lines.filter(|line| line["kind"] == "pause" && line["step"] == step);
+    let line = pauses.next()?;
+    Some((line["loss"].as_f64()?, line["bits_per_byte"].as_f64()?))
 }
 
 fn head(kind: &str, step: u64, tokens: u64) -> Map<String, Value> {

@@ -5,7 +5,7 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients as Graph, Tensor, TensorData};
-use slender_config::TrainConfig;
+use slender_config::{Scaling, TrainConfig, WeightScale};
 use slender_kernels::{AdamW, Moments, adamw_update, add_gradients, squared_norms};
 use slender_model::{NamedTensor, Transformer};
 
@@ -73,6 +73,7 @@ pub struct Optimizer {
     names: Vec<String>,
     dims: Vec<Vec<usize>>,
     moments: Vec<Moments<1>>,
+    scales: Vec<WeightScale>,
     /// Updates done.
     pub updates: u64,
 }
@@ -114,10 +115,19 @@ impl Optimizer {
         });
         Self {
             moments: moments.collect(),
+            scales: vec![WeightScale::ONE; shapes.names.len()],
             names: shapes.names,
             dims: shapes.dims,
             updates: 0,
         }
+    }
+
+    /// Scales rate, decay and epsilon of every weight as a parametrization asks.
+    #[must_use]
+    pub fn with_scaling(mut self, scaling: &Scaling) -> Self {
+        let scales = self.names.iter().map(|name| scaling.of_weight(name));
+        self.scales = scales.collect();
+        self
     }
 
     /// Name of the weight at `index` in module order.
@@ -156,7 +166,7 @@ impl Optimizer {
         let moments = std::mem::take(&mut self.moments);
         let mut update = Update {
             opt,
-            pending: grads.values.into_iter().zip(moments),
+            pending: grads.values.into_iter().zip(moments).zip(&self.scales),
             done: Vec::new(),
         };
         let model = model.map(&mut update);
@@ -234,9 +244,12 @@ struct Update<I> {
     done: Vec<Moments<1>>,
 }
 
-impl<I: Iterator<Item = (Tensor<1>, Moments<1>)>> ModuleMapper for Update<I> {
+impl<'a, I> ModuleMapper for Update<I>
+where
+    I: Iterator<Item = ((Tensor<1>, Moments<1>), &'a WeightScale)>,
+{
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (grad, moments) = self
+        let ((grad, moments), scale) = self
             .pending
             .next()
             .expect("one gradient a weight, in module order");
@@ -244,7 +257,14 @@ impl<I: Iterator<Item = (Tensor<1>, Moments<1>)>> ModuleMapper for Update<I> {
         let dims = weight.dims();
         let count = dims.iter().product::<usize>();
         let opt = AdamW {
-            weight_decay: if D == 1 { 0.0 } else { self.opt.weight_decay },
+            lr: self.opt.lr * scale.lr,
+            eps: self.opt.eps * scale.eps,
+            // The product with the rate stays what the configuration says.
+            weight_decay: if D == 1 {
+                0.0
+            } else {
+                self.opt.weight_decay / scale.lr
+            },
             ..self.opt
         };
         let flat = weight.inner().reshape([count]);

@@ -11,8 +11,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Format of `status.json`.
-pub const STATUS_FORMAT: &str = "slender-status/1";
+/// Format of `status.json`. Version 2 added the state `paused` and the key `until`.
+pub const STATUS_FORMAT: &str = "slender-status/2";
+/// The version before, which is read too.
+const STATUS_FORMAT_1: &str = "slender-status/1";
 /// Format of `run.json`.
 pub const RUN_FORMAT: &str = "slender-run/1";
 
@@ -95,7 +97,7 @@ impl RunDir {
         let text = std::fs::read_to_string(self.status()).ok()?;
         serde_json::from_str(&text)
             .ok()
-            .filter(|status: &Status| status.format == STATUS_FORMAT)
+            .filter(|status: &Status| [STATUS_FORMAT, STATUS_FORMAT_1].contains(&&*status.format))
     }
 
     /// Replaces `status.json`.
@@ -123,6 +125,8 @@ pub enum RunState {
     Finished,
     /// Stopped by a signal after a checkpoint.
     Interrupted,
+    /// Trained as far as `--until` asked, with a checkpoint and a validation loss of that step.
+    Paused,
     /// Stopped by an error.
     Failed,
 }
@@ -130,7 +134,7 @@ pub enum RunState {
 /// `status.json`: where a run stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `slender-status/1`.
+    /// `slender-status/2`.
     pub format: String,
     /// What the run is doing.
     pub state: RunState,
@@ -138,6 +142,9 @@ pub struct Status {
     pub step: u64,
     /// Optimizer steps of the whole run.
     pub total_steps: u64,
+    /// Step at which this start is to pause; `None` when it trains to the end.
+    #[serde(default)]
+    pub until: Option<u64>,
     /// Training tokens done.
     pub tokens: u64,
     /// Batches skipped because of a non-finite loss or gradient.

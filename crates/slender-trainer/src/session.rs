@@ -34,6 +34,8 @@ pub struct TrainOptions {
     pub provenance: Provenance,
     /// Asks for a checkpoint and a clean stop.
     pub stop: StopFlag,
+    /// Pause after this step of the whole budget; the schedule stays that of the whole budget.
+    pub until: Option<u64>,
 }
 
 /// A zero-shot evaluation during training: model, tokenizer, step, to scores or an error message.
@@ -55,6 +57,13 @@ pub enum TrainOutcome {
         /// Whether this call trained anything.
         fresh: bool,
         /// Final status.
+        status: Status,
+    },
+    /// Step `until` is reached; `fresh` is false when it already was.
+    Paused {
+        /// Whether this call trained anything.
+        fresh: bool,
+        /// Status at the pause, with the validation loss of that step.
         status: Status,
     },
     /// A signal asked for a stop; the checkpoint holds everything.
@@ -83,6 +92,16 @@ pub fn train(
         && status.step >= config.train.total_steps()
     {
         return Ok(TrainOutcome::Finished {
+            fresh: false,
+            status,
+        });
+    }
+    if let Some(until) = options.until
+        && let Some(status) = dir.read_status()
+        && status.state == RunState::Paused
+        && status.step >= until
+    {
+        return Ok(TrainOutcome::Paused {
             fresh: false,
             status,
         });
@@ -126,10 +145,14 @@ fn run(
 ) -> Result<TrainOutcome, TrainError> {
     let dir = &options.dir;
     let train = &config.train;
-    let progress = Progress::new(options.verbosity, train.total_steps());
+    let total = train.total_steps();
+    // A pause at the end, or beyond it, is the end.
+    let until = options.until.filter(|until| *until < total);
+    let target = until.unwrap_or(total);
+    let progress = Progress::new(options.verbosity, target);
     write_atomic(&dir.config(), config.to_toml().as_bytes())?;
     if dir.read_status().is_none() {
-        dir.write_status(&initial_status(config))?;
+        dir.write_status(&initial_status(config, until))?;
     }
 
     let spec: DeviceSpec = config
@@ -149,12 +172,13 @@ fn run(
         progress.say("warning: train.recompute does nothing without the fused kernels\n  hint: unset SLENDER_FUSED");
     }
     let fresh = |shape: &ModelShape| {
-        Transformer::new(shape, config.run.seed, &device).with_recompute(again)
+        Transformer::with_scaling(shape, config.run.seed, &config.scaling_of(shape), &device)
+            .with_recompute(again)
     };
     // Before the data, which may take hours to fetch, so that a user knows what is being begun.
     let early = config.shape().map(|shape| fresh(&shape));
     if let Some(model) = &early {
-        announce(config, model, done, peak, &device, &progress);
+        announce(config, model, done, target, peak, &device, &progress);
     }
 
     let mut prepare = PrepareOptions::from_env();
@@ -202,7 +226,7 @@ fn run(
         }
     };
     if !announced {
-        announce(config, &model, done, peak, &device, &progress);
+        announce(config, &model, done, target, peak, &device, &progress);
     }
     if checkpoint.is_none() {
         let facts = RunFacts {
@@ -217,6 +241,7 @@ fn run(
     }
     warn_about_memory(accounting.train_memory_bytes, &spec, &progress);
 
+    let optimizer = optimizer.with_scaling(&config.scaling_of(&shape));
     let metrics = MetricsWriter::open(dir, state.step)?;
     let end = TrainLoop {
         config,
@@ -226,6 +251,7 @@ fn run(
         windows: windows.as_ref(),
         tokenizer: &tokenizer,
         stop: &options.stop,
+        until,
         peak,
         flops_per_token: accounting.train_flops_per_token,
         model: Some(model),
@@ -238,6 +264,10 @@ fn run(
     .run()?;
     Ok(match end {
         End::Finished(status) => TrainOutcome::Finished {
+            fresh: true,
+            status,
+        },
+        End::Paused(status) => TrainOutcome::Paused {
             fresh: true,
             status,
         },
@@ -261,12 +291,13 @@ pub fn shape_for(config: &Config, vocab: usize) -> Result<ModelShape, TrainError
     })
 }
 
-fn initial_status(config: &Config) -> Status {
+fn initial_status(config: &Config, until: Option<u64>) -> Status {
     Status {
         format: STATUS_FORMAT.into(),
         state: RunState::Running,
         step: 0,
         total_steps: config.train.total_steps(),
+        until,
         tokens: 0,
         skipped_batches: 0,
         train_loss: None,
@@ -305,13 +336,14 @@ fn announce(
     config: &Config,
     model: &Transformer,
     done: u64,
+    target: u64,
     peak: f64,
     device: &Device,
     progress: &Progress,
 ) {
     let (train, shape) = (&config.train, model.shape());
     let accounting = config.accounting_of(shape);
-    let left = train.total_steps().saturating_sub(done) * train.tokens_per_step();
+    let left = target.saturating_sub(done) * train.tokens_per_step();
     let estimate = Estimate::measure(model, &accounting, left, device);
     progress.say(&format!(
         "{}: {} parameters ({}), {} tokens in {} steps on {} ({} threads)",
@@ -328,6 +360,9 @@ fn announce(
             "resuming after step {done} of {}",
             train.total_steps()
         ));
+    }
+    if target < train.total_steps() {
+        progress.say(&format!("pausing after step {target}"));
     }
     progress.say(&format!(
         "expected: about {} at {:.0} tokens/s ({:.1} GFLOP/s measured on a short sequence; matmul peak {:.0} GFLOP/s)",

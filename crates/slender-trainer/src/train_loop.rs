@@ -4,15 +4,15 @@
 //! happens at a cadence (metrics, validation, tasks, checkpoints) happens after the update, in this
 //! order, so that a checkpoint of step n holds all that was known at step n.
 
-use crate::checkpoint::{Checkpoint, CheckpointState, prune};
+use crate::checkpoint::{Checkpoint, CheckpointState, checkpoint_steps, prune};
 use crate::error::TrainError;
-use crate::metrics::MetricsWriter;
+use crate::metrics::{MetricsWriter, pause_at};
 use crate::optimizer::{Gradients, Optimizer};
 use crate::progress::{Progress, Pulse};
 use crate::rundir::{RunDir, RunState, STATUS_FORMAT, Status, unix_time};
 use crate::session::TaskHook;
 use crate::signals::StopFlag;
-use crate::validate::validation_loss;
+use crate::validate::{ValidLoss, validation_loss};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use slender_config::{Config, OnNonfinite};
@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 /// How the loop ended.
 pub(crate) enum End {
     Finished(Status),
+    Paused(Status),
     Interrupted(PathBuf),
 }
 
@@ -41,6 +42,8 @@ pub(crate) struct TrainLoop<'a> {
     pub windows: Option<&'a ValidWindows>,
     pub tokenizer: &'a Tokenizer,
     pub stop: &'a StopFlag,
+    /// Pause after this step, which is before the last one.
+    pub until: Option<u64>,
     pub peak: f64,
     pub flops_per_token: u64,
     /// Always present between steps; taken while the optimizer rebuilds it.
@@ -87,7 +90,8 @@ impl TrainLoop<'_> {
         };
         let before = self.state.elapsed_s;
         self.heartbeat(RunState::Running)?;
-        while self.state.step < total {
+        let target = self.until.unwrap_or(total);
+        while self.state.step < target {
             if self.stop.is_set() {
                 return self.interrupted();
             }
@@ -102,7 +106,10 @@ impl TrainLoop<'_> {
             self.state.elapsed_s = before + clock.started.elapsed().as_secs_f64();
             self.after_step(&result, total, &mut clock)?;
         }
-        self.finish()
+        match self.until {
+            Some(_) => self.pause(),
+            None => self.finish(),
+        }
     }
 
     /// One optimizer step on `batch`; advances the state.
@@ -203,7 +210,8 @@ impl TrainLoop<'_> {
             tokens_per_s: clock.speed,
             flops_per_s: clock.speed * self.flops_per_token as f64,
             peak_share: clock.speed * self.flops_per_token as f64 / self.peak,
-            seconds_left: ((total - step) * self.config.train.tokens_per_step()) as f64
+            seconds_left: ((self.until.unwrap_or(total) - step)
+                * self.config.train.tokens_per_step()) as f64
                 / clock.speed,
         });
         if due(run.log_every) || last {
@@ -245,24 +253,13 @@ impl TrainLoop<'_> {
     /// Measures the validation loss; true when it is the lowest so far.
     fn validate(&mut self) -> Result<bool, TrainError> {
         let step = self.state.step;
-        let Some(windows) = self.windows else {
+        let Some(valid) = self.measure()? else {
             return Ok(false);
         };
-        let model = self.model.as_ref().expect("present between steps").valid();
-        let (mask, rows) = (
-            self.config.data.document_mask,
-            self.config.train.micro_batch_size(),
-        );
-        let valid = validation_loss(&model, windows, mask, rows, self.device)?;
         self.state.valid_loss = Some(valid.loss);
         self.state.valid_bits_per_byte = Some(valid.bits_per_byte);
-        let values = [
-            ("loss", valid.loss),
-            ("bits_per_byte", valid.bits_per_byte),
-            ("valid_tokens", valid.tokens as f64),
-        ];
         self.metrics
-            .write("valid", step, self.state.tokens, &values)?;
+            .write("valid", step, self.state.tokens, &valid.values())?;
         self.progress.say(&format!(
             "step {step}: validation loss {:.4}, {:.4} bits per byte",
             valid.loss, valid.bits_per_byte
@@ -272,6 +269,19 @@ impl TrainLoop<'_> {
             self.state.best = Some((valid.loss, step));
         }
         Ok(best)
+    }
+
+    /// Validation loss of the weights as they are; `None` when no text is kept for it.
+    fn measure(&self) -> Result<Option<ValidLoss>, TrainError> {
+        let Some(windows) = self.windows else {
+            return Ok(None);
+        };
+        let model = self.model.as_ref().expect("present between steps").valid();
+        let (mask, rows) = (
+            self.config.data.document_mask,
+            self.config.train.micro_batch_size(),
+        );
+        validation_loss(&model, windows, mask, rows, self.device).map(Some)
     }
 
     fn run_tasks(&mut self) -> Result<(), TrainError> {
@@ -313,6 +323,32 @@ impl TrainLoop<'_> {
         Ok(End::Interrupted(checkpoint))
     }
 
+    /// Leaves a checkpoint, the validation loss and a status of the step that `until` named.
+    ///
+    /// The measurement changes no state: not what the checkpoint holds, and not which one is best.
+    /// It is written before the status, so a status of `paused` always has its loss.
+    fn pause(mut self) -> Result<End, TrainError> {
+        let step = self.state.step;
+        if !checkpoint_steps(self.dir).contains(&step) {
+            self.checkpoint()?;
+        }
+        let mut measured = pause_at(self.dir, step);
+        if measured.is_none()
+            && let Some(valid) = self.measure()?
+        {
+            self.metrics
+                .write("pause", step, self.state.tokens, &valid.values())?;
+            measured = Some((valid.loss, valid.bits_per_byte));
+        }
+        let mut status = self.status(RunState::Paused);
+        if let Some((loss, bits_per_byte)) = measured {
+            (status.valid_loss, status.valid_bits_per_byte) = (Some(loss), Some(bits_per_byte));
+        }
+        self.dir.write_status(&status)?;
+        self.progress.finish();
+        Ok(End::Paused(status))
+    }
+
     fn finish(mut self) -> Result<End, TrainError> {
         // A run killed between its last checkpoint and its last status arrives here with no step left.
         let status = self.heartbeat(RunState::Finished)?;
@@ -321,11 +357,18 @@ impl TrainLoop<'_> {
     }
 
     fn heartbeat(&mut self, state: RunState) -> Result<Status, TrainError> {
-        let status = Status {
+        let status = self.status(state);
+        self.dir.write_status(&status)?;
+        Ok(status)
+    }
+
+    fn status(&self, state: RunState) -> Status {
+        Status {
             format: STATUS_FORMAT.into(),
             state,
             step: self.state.step,
             total_steps: self.config.train.total_steps(),
+            until: self.until,
             tokens: self.state.tokens,
             skipped_batches: self.state.skipped,
             train_loss: self.state.train_loss,
@@ -335,9 +378,7 @@ impl TrainLoop<'_> {
             updated_at: unix_time(),
             pid: std::process::id(),
             error: None,
-        };
-        self.dir.write_status(&status)?;
-        Ok(status)
+        }
     }
 }
 
@@ -352,16 +393,16 @@ impl MicroBatch {
     pub(crate) fn new(batch: &Batch, index: usize, config: &Config, device: &Device) -> Self {
         let (rows, t) = (config.train.micro_batch_size(), config.train.seq_len());
         let range = index * rows * t..(index + 1) * rows * t;
-        let tensor = |values: &[i32]| -> Tensor<2, Int> {
-            Tensor::from_data(
-                TensorData::new(values[range.clone()].to_vec(), [rows, t]),
-                device,
-            )
-        };
+        let tensor = |values: &[i32]| Self::tokens(&values[range.clone()], rows, t, device);
         Self {
             inputs: tensor(&batch.inputs),
             targets: tensor(&batch.targets),
             segments: config.data.document_mask.then(|| tensor(&batch.segments)),
         }
+    }
+
+    /// Whole numbers as `[rows, t]`.
+    pub(crate) fn tokens(values: &[i32], rows: usize, t: usize, device: &Device) -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(values.to_vec(), [rows, t]), device)
     }
 }

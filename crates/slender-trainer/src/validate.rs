@@ -19,6 +19,17 @@ pub struct ValidLoss {
     pub tokens: u64,
 }
 
+impl ValidLoss {
+    /// Names and values of a metrics line.
+    pub(crate) fn values(&self) -> [(&'static str, f64); 3] {
+        [
+            ("loss", self.loss),
+            ("bits_per_byte", self.bits_per_byte),
+            ("valid_tokens", self.tokens as f64),
+        ]
+    }
+}
+
 /// Scores every window of `windows`, `batch_size` at a time, without gradients.
 ///
 /// `document_mask` keeps attention inside each document, as in training.

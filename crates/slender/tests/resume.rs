@@ -273,6 +273,107 @@ fn zero_one_moment(checkpoint: &Path) {
     });
 }
 
+/// Every valid line and its digits; a pause must neither add one nor change one.
+fn pauses(dir: &Path) -> Vec<(u64, f64)> {
+    let lines = lines(dir);
+    let pauses = lines.iter().filter(|line| line["kind"] == "pause");
+    pauses
+        .map(|line| {
+            (
+                line["step"].as_u64().unwrap(),
+                line["loss"].as_f64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn status(dir: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(dir.join("status.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_that_pauses_and_goes_on_ends_in_the_same_bytes() {
+    let bench = Bench::new();
+    assert_finished(&bench.train("whole"));
+    let until = |run: &str, step: u64| {
+        let output = bench
+            .command(run)
+            .args(["--until", &step.to_string()])
+            .output()
+            .unwrap();
+        assert_finished(&output);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+
+    // 16 has a validation of its own, 23 has neither that nor a checkpoint.
+    for step in [16, 23] {
+        let said = until("run", step);
+        assert!(
+            said.contains(&format!("paused after step {step} of {STEPS}")),
+            "{said}"
+        );
+        let now = status(&bench.dir("run"));
+        assert_eq!(now["format"], "slender-status/2");
+        assert_eq!(
+            (&now["state"], &now["step"], &now["until"]),
+            (&"paused".into(), &step.into(), &step.into())
+        );
+        assert!(bench.checkpoint("run", step).exists());
+        let (at, loss) = *pauses(&bench.dir("run")).last().unwrap();
+        assert_eq!((at, now["valid_loss"].as_f64().unwrap()), (step, loss));
+    }
+    let valid = losses(&bench.dir("whole"));
+    let at_16 = valid
+        .iter()
+        .find(|line| line.starts_with("\"valid\" 16 "))
+        .unwrap();
+    let (_, measured) = pauses(&bench.dir("run"))[0];
+    assert!(at_16.contains(&measured.to_string()), "{at_16} {measured}");
+    let before = std::fs::read(bench.dir("run").join("metrics.jsonl")).unwrap();
+    assert!(until("run", 20).contains("already paused after step 23"));
+    let after = std::fs::read(bench.dir("run").join("metrics.jsonl")).unwrap();
+    assert!(before == after, "a paused run is left alone");
+
+    // Killed on the way to the next pause, then paused, then trained to the end.
+    let mut child = bench
+        .command("run")
+        .args(["--until", "35"])
+        .spawn()
+        .unwrap();
+    while last_step(&bench.dir("run")) < 29 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    until("run", 35);
+    assert_eq!(until("run", STEPS + 5).matches("pausing").count(), 0);
+    assert_eq!(status(&bench.dir("run"))["state"], "finished");
+    let steps: Vec<u64> = pauses(&bench.dir("run"))
+        .iter()
+        .map(|(step, _)| *step)
+        .collect();
+    assert_eq!(steps, [16, 23, 35]);
+
+    // Apart from the lines of the pauses, nothing tells the two runs apart.
+    let (whole, paused) = (bench.result("whole"), bench.result("run"));
+    let kept: Vec<_> = paused
+        .2
+        .into_iter()
+        .filter(|line| !line.starts_with("\"pause\""))
+        .collect();
+    assert_eq!(whole.2, kept, "logged losses");
+    assert!(whole.0 == paused.0, "weights differ");
+    assert!(whole.1 == paused.1, "optimizer state differs");
+    let state = |run: &str| {
+        let file = bench.checkpoint(run, STEPS).join("state.json");
+        let mut state: Value =
+            serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        state["elapsed_s"] = 0.into();
+        state
+    };
+    assert_eq!(state("whole"), state("run"));
+}
+
 #[test]
 fn signals_checkpoint_and_leave_with_the_documented_code() {
     let bench = Bench::new();

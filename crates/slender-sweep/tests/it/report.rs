@@ -68,7 +68,7 @@ fn missing_partial_and_foreign_run_directories_are_named() {
             .any(|text| text.starts_with("half is incomplete"))
     );
     assert!(results.warnings[0].contains("slender-status/7"));
-    assert!(results.warnings[0].contains("slender-status/1"));
+    assert!(results.warnings[0].contains("slender-status/2"));
     assert_eq!(results.runs.len(), 4);
 }
 

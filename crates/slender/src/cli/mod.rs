@@ -87,6 +87,10 @@ pub struct TrainArgs {
     /// Run directory. Default: `run.out_dir`/`run.name`.
     #[arg(long)]
     pub run_dir: Option<PathBuf>,
+    /// Pause after this step of the whole budget: checkpoint, validation loss, exit code 0. The
+    /// schedule stays that of the whole budget, and a later start goes on as if nothing had been.
+    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(u64).range(1..))]
+    pub until: Option<u64>,
     /// The device.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -21,7 +21,8 @@ pub fn run(args: &InitArgs) -> Result<i32, CliError> {
     let tokenizer = Tokenizer::from_file(&prepared.dir.join(TOKENIZER_FILE))?;
     let shape = shape_for(&config, tokenizer.vocab_size())?;
     let device = commands::open_device("flex")?;
-    let model = Transformer::new(&shape, config.run.seed, &device);
+    let scaling = config.scaling_of(&shape);
+    let model = Transformer::with_scaling(&shape, config.run.seed, &scaling, &device);
     let io = |error| CliError::Io(args.out.display().to_string(), error);
     std::fs::create_dir_all(&args.out).map_err(io)?;
     model.save(&args.out, &tokenizer)?;

@@ -42,6 +42,7 @@ pub fn run(args: &TrainArgs) -> Result<i32, CliError> {
         },
         provenance: commands::provenance(),
         stop: StopFlag::from_signals().map_err(|error| CliError::Io("signals".into(), error))?,
+        until: args.until,
     };
     let device = commands::open_device(&config.run.device)?;
     let mut hooks = TrainHooks::default();
@@ -74,6 +75,22 @@ pub fn run(args: &TrainArgs) -> Result<i32, CliError> {
             } else {
                 talk(format!("already finished: {}", dir.display()));
             }
+            if args.json {
+                output::json(&serde_json::to_value(&status).unwrap_or_default());
+            }
+            Ok(exit::FINISHED)
+        }
+        TrainOutcome::Paused { fresh, status } => {
+            let loss = status
+                .valid_loss
+                .map_or(String::new(), |loss| format!(", validation loss {loss:.4}"));
+            talk(format!(
+                "{} after step {} of {}{loss}: {}\n  hint: run the same command without --until, or with a later step, to go on",
+                if fresh { "paused" } else { "already paused" },
+                status.step,
+                status.total_steps,
+                dir.display(),
+            ));
             if args.json {
                 output::json(&serde_json::to_value(&status).unwrap_or_default());
             }

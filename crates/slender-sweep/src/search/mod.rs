@@ -1,0 +1,21 @@
+//! Search: which runs of a sweep are trained, and how far.
+//!
+//! [`Asha`] and [`Tune`] decide, [`space`] draws the points, [`pareto`] compares several objectives. All of
+//! it is pure: a decision follows from the plan and from what the run directories say, and is tested
+//! in a simulator without training anything.
+
+mod asha;
+pub mod pareto;
+mod section;
+#[cfg(test)]
+mod simulator;
+pub mod space;
+mod spec;
+mod trial;
+mod tune;
+
+pub use asha::Asha;
+pub use section::{LrGrid, Search, SearchSection};
+pub use spec::{Cost, Method, Metric, SearchSpec};
+pub use trial::{Decision, Trial};
+pub use tune::{Parabola, Tune, parabola};
