@@ -10,12 +10,13 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::bootstrap;
 use crate::error::EvalError;
 use crate::means::{Score, sets, strata};
 use crate::metrics::mean;
 use crate::records::ExampleRecord;
 use crate::tasks::{self, Metric};
+use slender_stats::bootstrap;
+pub use slender_stats::mcnemar;
 
 /// A line of the comparison: one score of one task, or a mean over tasks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -290,33 +291,14 @@ fn holm(rows: &mut [Difference]) {
     scores.sort_unstable();
     scores.dedup();
     for score in scores {
-        let mut order: Vec<usize> = (0..rows.len())
+        let own: Vec<usize> = (0..rows.len())
             .filter(|&i| rows[i].score == score)
             .collect();
-        order.sort_by(|&a, &b| rows[a].p.total_cmp(&rows[b].p));
-        let mut least = 0.0_f64;
-        for (rank, &i) in order.iter().enumerate() {
-            least = least.max((rows[i].p * (order.len() - rank) as f64).min(1.0));
-            rows[i].p_holm = Some(least);
+        let p: Vec<f64> = own.iter().map(|&i| rows[i].p).collect();
+        for (i, corrected) in own.into_iter().zip(slender_stats::holm(&p)) {
+            rows[i].p_holm = Some(corrected);
         }
     }
-}
-
-/// McNemar's exact test: of the examples that one model alone got right, are as many one's as the other's?
-///
-/// Two-sided binomial with probability one half.
-pub fn mcnemar(only_a: usize, only_b: usize) -> f64 {
-    let n = only_a + only_b;
-    // ln of n over k, built up by factors.
-    let mut ln_choose = 0.0;
-    let mut tail = 0.0;
-    for k in 0..=only_a.min(only_b) {
-        if k > 0 {
-            ln_choose += ((n + 1 - k) as f64 / k as f64).ln();
-        }
-        tail += (ln_choose - n as f64 * std::f64::consts::LN_2).exp();
-    }
-    (2.0 * tail).min(1.0)
 }
 
 impl fmt::Display for Comparison {

@@ -22,7 +22,6 @@
 //! ```
 
 mod answers;
-pub mod bootstrap;
 mod burn_model;
 mod cache;
 pub mod compare;

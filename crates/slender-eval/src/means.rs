@@ -8,10 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bootstrap;
 use crate::records::ExampleRecord;
 use crate::report::TaskReport;
 use crate::tasks::{self, GROUPS, PAPER_TASKS};
+use slender_stats::bootstrap;
 
 /// A mean over tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,12 +3,14 @@
 //! Runs that are missing, half-way, failed or written by a newer slender are kept and named; only a
 //! missing or unreadable `sweep.json` is an error.
 
+use crate::analysis::{analyse, examples, variant_names};
 use crate::error::SweepError;
 use crate::files::read_optional;
 use crate::format::natural_order;
 use crate::manifest::{Failure, Manifest, ManifestRun, Stage};
 use crate::metrics::Curves;
 use crate::paper;
+use crate::provenance::{Provenance, flat_config};
 use crate::results::{
     Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,
 };
@@ -35,6 +37,8 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
         .map(|run| read_run(dir, run, &mut warnings))
         .collect();
     runs.sort_by(|a, b| natural_order(&a.name, &b.name));
+    name_variants(&mut runs);
+    let analysis = analyse(&runs);
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let name = absolute.file_name().map_or_else(
         || "sweep".to_owned(),
@@ -46,9 +50,26 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
         summary: Vec::new(),
         warnings,
         runs,
+        variants: analysis.variants,
+        noise: analysis.noise,
+        comparisons: analysis.comparisons,
+        trend: analysis.trend,
+        pareto: analysis.pareto,
     };
     results.summary = summarize(&results);
     Ok(results)
+}
+
+/// Finds the variants of a list of configurations, where no plan names them.
+fn name_variants(runs: &mut [RunResult]) {
+    let known = runs.iter().map(|run| {
+        let (name, variant) = (run.name.clone(), run.variant.clone());
+        (name, variant, run.seed, run.settings.clone())
+    });
+    let names = variant_names(&known.collect::<Vec<_>>());
+    for (run, name) in runs.iter_mut().zip(names) {
+        run.variant = name;
+    }
 }
 
 fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResult {
@@ -56,6 +77,8 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
     let status = warn_of(Status::read(&run_dir), warnings);
     let eval = warn_of(TaskFile::read(&run_dir), warnings);
     let curves = warn_of(Curves::read(&run_dir).map(Some), warnings).unwrap_or_default();
+    let examples = warn_of(examples::read(&run_dir).map(Some), warnings).unwrap_or_default();
+    let settings = flat_config(&[&run_dir.join("config.toml"), &dir.join(&run.config)]);
     let mut facts = run.facts;
     if facts.accounting.is_none() {
         facts.accounting = accounting_of(&run_dir);
@@ -121,8 +144,14 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
         timing: Timing {
             train_s: status.as_ref().map_or(0.0, |status| status.elapsed_s),
         },
+        provenance: Provenance::read(&run_dir),
         tasks,
         curves,
+        examples,
+        settings,
+        variant: run.variant,
+        seed: run.seed,
+        axes: run.axes,
         name: run.name,
         config: run.config,
         dir: run.dir,

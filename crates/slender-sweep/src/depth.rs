@@ -1,10 +1,12 @@
-//! The depth pictures: layers against average score, and against validation loss.
+//! The depth pictures: layers against mean score, and against validation loss, with intervals over
+//! seeds.
 //!
 //! Depth is the number of distinct blocks, as in the paper; runs that execute blocks several times
-//! are rings. Points are joined where runs of about one size differ in depth. The paper's curve
+//! are rings. Points are joined where variants of about one size differ in depth. The paper's curve
 //! shares our axis if the scores are close, and has a panel of its own if they are not: between
 //! 26 % and 45 % every detail of both would be lost.
 
+use crate::analysis::{Metric, Spread};
 use crate::chart::{Panel, Point, Series, XScale};
 use crate::format::{percent, short_names};
 use crate::paper::{self, PaperRow};
@@ -21,19 +23,20 @@ const FAR: f64 = 4.0;
 
 /// The panels that have something to show.
 pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
-    let scored: Vec<&RunResult> = results
-        .runs
-        .iter()
-        .filter(|run| run.average.is_some())
-        .collect();
     let mut panels = Vec::new();
-    let ours = our_series(&scored, |run| {
-        let average = run.average?;
-        Some((
-            100.0 * average.mean,
-            average.stderr.map(|stderr| 100.0 * stderr),
-        ))
-    });
+    let with = |metric: &Metric| -> Vec<Depth<'_>> {
+        let own = results.variants.iter().filter_map(|variant| {
+            let run = results
+                .runs
+                .iter()
+                .find(|run| run.variant == variant.name)?;
+            let spread = variant.spread(metric)?;
+            Some(Depth { run, spread })
+        });
+        own.collect()
+    };
+    let scored = with(&Metric::Average);
+    let ours = our_series(&scored, 100.0, 1, " %");
     let papers = paper_series(&results.runs);
     let ours_range = range(&ours);
     let apart = match (ours_range, range(&papers)) {
@@ -41,15 +44,15 @@ pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
         _ => true,
     };
     if let Some(first) = scored.first() {
-        let tasks = first.average.map_or(0, |average| average.tasks);
-        let chance = first.average_chance;
+        let tasks = first.run.tasks.len();
+        let chance = results.runs.iter().find_map(|run| run.average_chance);
         let mut series = ours;
         if !apart {
             series.extend(papers.clone());
         }
         panels.push(panel(
             "Depth and zero-shot score",
-            &format!("average accuracy over {tasks} tasks, %, with standard error"),
+            &format!("mean accuracy over {tasks} tasks, %, with 95 % interval"),
             series,
             chance.map(|chance| {
                 let name = format!("guessing, {} %", percent(chance));
@@ -65,21 +68,34 @@ pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
             None,
         ));
     }
-    let with_loss: Vec<&RunResult> = results
-        .runs
-        .iter()
-        .filter(|run| run.state.is_trained() && run.valid_loss.is_some())
-        .collect();
-    if !with_loss.is_empty() {
-        let series = our_series(&with_loss, |run| Some((run.valid_loss?, None)));
+    for (metric, unit) in [
+        (Metric::BitsPerByte, "bits per byte"),
+        (Metric::Loss, "nats per token"),
+    ] {
+        let with_loss = with(&metric);
+        if with_loss.is_empty() {
+            continue;
+        }
+        let interval = match with_loss.iter().any(|depth| depth.spread.low.is_some()) {
+            true => "with 95 % interval; lower is better",
+            false => "one seed; lower is better",
+        };
         panels.push(panel(
             "Depth and validation loss",
-            "nats per token, at the end of training; lower is better",
-            series,
+            &format!("{unit}, {interval}"),
+            our_series(&with_loss, 1.0, 3, ""),
             None,
         ));
+        break;
     }
     panels
+}
+
+/// A variant's value at its depth.
+struct Depth<'a> {
+    /// One of its runs, for the shape.
+    run: &'a RunResult,
+    spread: &'a Spread,
 }
 
 fn panel(
@@ -97,21 +113,21 @@ fn panel(
         reference,
         y_max: None,
         x_format: |value| format!("{value:.0}"),
+        zoom: false,
     }
 }
 
-/// One line through the unshared runs of each size and recipe, and rings for the shared ones.
-fn our_series(
-    runs: &[&RunResult],
-    measure: impl Fn(&RunResult) -> Option<(f64, Option<f64>)>,
-) -> Vec<Series> {
-    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+/// One line through the unshared variants of each size and recipe, and rings for the shared ones.
+fn our_series(depths: &[Depth<'_>], factor: f64, digits: usize, unit: &str) -> Vec<Series> {
+    let runs: Vec<&RunResult> = depths.iter().map(|depth| depth.run).collect();
+    let names: Vec<&str> = runs.iter().map(|run| run.variant.as_str()).collect();
     let labels: BTreeMap<&str, String> = names.iter().copied().zip(short_names(&names)).collect();
     let mut series = Vec::new();
-    for group in groups(runs) {
+    for group in curves(&runs) {
         let mut points: Vec<Point> = group
             .iter()
-            .filter_map(|run| point(run, measure(run)?))
+            .filter_map(|run| depths.iter().find(|depth| depth.run.variant == run.variant))
+            .map(|depth| point(depth, factor, digits, unit))
             .collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         let distinct = points.windows(2).all(|pair| pair[0].x < pair[1].x);
@@ -129,6 +145,7 @@ fn our_series(
             marks: true,
             dashed: false,
             end_label: as_line.then(|| common_name(&points)),
+            name: None,
             points,
         });
     }
@@ -136,7 +153,7 @@ fn our_series(
 }
 
 /// Runs that a curve may join: one size, one budget, tied or not, shared or not.
-fn groups<'a>(runs: &[&'a RunResult]) -> Vec<Vec<&'a RunResult>> {
+pub(crate) fn curves<'a>(runs: &[&'a RunResult]) -> Vec<Vec<&'a RunResult>> {
     let kind = |run: &RunResult| {
         let facts = &run.facts;
         let budget = facts.tokens_per_step * facts.total_steps;
@@ -163,26 +180,33 @@ fn groups<'a>(runs: &[&'a RunResult]) -> Vec<Vec<&'a RunResult>> {
     groups
 }
 
-fn point(run: &RunResult, (y, error): (f64, Option<f64>)) -> Option<Point> {
+fn point(depth: &Depth<'_>, factor: f64, digits: usize, unit: &str) -> Point {
+    let (run, spread) = (depth.run, depth.spread);
+    let y = factor * spread.mean;
+    let error = spread.reach().map(|reach| factor * reach);
     let value = match error {
-        Some(error) => format!("{y:.1} ± {error:.1} %"),
-        None => format!("{y:.3}"),
+        Some(error) => format!("{y:.digits$} ± {error:.digits$}{unit}"),
+        None => format!("{y:.digits$}{unit}"),
     };
-    Some(Point {
+    let seeds = match spread.seeds {
+        1 => "one seed".to_owned(),
+        n => format!("{n} seeds"),
+    };
+    Point {
         x: run.facts.n_layers as f64,
         y,
         error,
         tip: format!(
-            "{}: {value}, {} parameters",
-            run.name,
+            "{}: {value}, {seeds}, {} parameters",
+            run.variant,
             human_count(size(run))
         ),
         label: None,
         // Beside the unshared model of the same depth, not upon it.
         shift: if run.facts.is_shared() { 7.0 } else { 0.0 },
         hollow: run.facts.is_shared(),
-        run: run.name.clone(),
-    })
+        run: run.variant.clone(),
+    }
 }
 
 fn size(run: &RunResult) -> f64 {
@@ -219,6 +243,7 @@ fn paper_series(runs: &[RunResult]) -> Vec<Series> {
                 dashed: true,
                 marks: true,
                 end_label: Some(format!("paper, {scale}")),
+                name: Some(format!("paper, {scale}")),
             });
         }
     }

@@ -89,6 +89,15 @@ pub enum SweepError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder holds no results, and no sweeps that have some.
+    #[error(
+        "{path} holds no results.json, nor do its folders\n  hint: name sweep directories, or a folder of them; `slender sweep report DIR` writes results.json",
+        path = path.display()
+    )]
+    NoResults {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The slender program itself could not be started.
     #[error("cannot start {program}: {source}", program = program.display())]
     Program {

@@ -80,6 +80,15 @@ impl RunFacts {
         }
     }
 
+    /// Bytes that decoding one token reads, at 16 bits a number: every weight but the input embedding's
+    /// once, and the keys and values of half a training sequence.
+    pub fn decode_bytes_per_token(&self) -> Option<u64> {
+        let accounting = self.accounting?;
+        let table = (self.vocab_size? * self.dim) as u64;
+        let cache = accounting.kv_cache_bytes_per_token * self.seq_len as u64 / 2;
+        Some(2 * (accounting.params_non_embedding + table) + cache)
+    }
+
     /// Whether blocks are executed more than once.
     pub fn is_shared(&self) -> bool {
         self.repeats > 1

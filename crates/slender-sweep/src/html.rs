@@ -1,27 +1,26 @@
 //! `report.html`: one file that needs no network, no server and no script to be read.
 //!
-//! The script only adds sorting and highlighting; the page is whole without it. Wide content
-//! scrolls inside its own box, so that the page itself fits a phone.
+//! The script only adds sorting, highlighting, values under the pointer and zoom; the page is whole
+//! without it. Wide content scrolls inside its own box, so that the page itself fits a phone.
 
-use crate::chart::Panel;
+use crate::chart::Picture;
 use crate::format::escape;
+use crate::report::Figure;
 use crate::results::{RunState, SweepResults};
 use crate::summary::SentenceKind;
 use crate::tables::{Cell, Row, RowKind, Table};
+use crate::verdict::verdict;
 use slender_config::human_count;
 use std::fmt::Write;
 
 /// Styles of the page and of the pictures; the pictures carry them in their own files too.
 pub(crate) const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
+/// Runs that are shown beneath their variants from the start.
+const MOST_SHOWN: usize = 24;
 
 /// The whole page.
-pub(crate) fn html(
-    results: &SweepResults,
-    depth: &[Panel],
-    loss: &[Panel],
-    tables: &[Table],
-) -> String {
+pub(crate) fn html(results: &SweepResults, figures: &[Figure], tables: &[Table]) -> String {
     let mut out = String::new();
     let title = format!("Sweep {}", results.name);
     let _ = write!(
@@ -31,22 +30,27 @@ pub(crate) fn html(
         escape(&lede(results))
     );
     summary(results, &mut out);
-    figure(
-        "depth",
-        depth,
-        "Depth against average score and final validation loss. Rings are models that execute each block several times; bars are one standard error.",
-        &mut out,
-    );
-    figure(
-        "loss",
-        loss,
-        "Loss over training. The first steps may lie above the picture. Point at a run to single it out.",
-        &mut out,
-    );
-    for (index, table) in tables.iter().enumerate() {
-        render_table(table, index + 1, &mut out);
-    }
+    let show = |id: &str, out: &mut String| {
+        if let Some(found) = figures.iter().find(|figure| figure.id == id) {
+            figure(found, out);
+        }
+    };
+    let table = |id: &str, out: &mut String| {
+        if let Some(index) = tables.iter().position(|table| table.id == id) {
+            render_table(&tables[index], index + 1, out);
+        }
+    };
+    show("depth", &mut out);
+    table("variants", &mut out);
+    table("differences", &mut out);
+    show("loss", &mut out);
+    show("pareto", &mut out);
+    show("tasks", &mut out);
+    table("scores", &mut out);
+    table("settings", &mut out);
+    table("cost", &mut out);
     failures(results, &mut out);
+    provenance(results, &mut out);
     let _ = write!(
         out,
         "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
@@ -67,6 +71,9 @@ pub(crate) fn lede(results: &SweepResults) -> String {
     } else {
         format!("{done} of {runs} runs finished")
     }];
+    if results.variants.len() < runs {
+        parts.push(format!("{} variants", results.variants.len()));
+    }
     let range = |values: Vec<f64>| {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(0.0, f64::max);
@@ -92,7 +99,16 @@ fn summary(results: &SweepResults, out: &mut String) {
         sentences.map(|sentence| mark_names(&sentence.text, results))
     };
     let findings: Vec<String> = of(SentenceKind::Finding).collect();
-    out.push_str("<section class=\"summary\">\n");
+    out.push_str("<section class=\"summary\" aria-label=\"Summary\">\n");
+    if let Some((text, certainty)) = verdict(results) {
+        let _ = writeln!(
+            out,
+            "<p class=\"verdict\"><span class=\"badge {}\">{}</span> {}</p>",
+            format!("{certainty:?}").to_lowercase(),
+            certainty.words(),
+            mark_names(&text, results)
+        );
+    }
     if findings.is_empty() {
         out.push_str("<p>No run has finished yet.</p>\n");
     } else {
@@ -114,6 +130,7 @@ fn summary(results: &SweepResults, out: &mut String) {
 /// Escapes a sentence, sets the runs' names apart and keeps them and `± x` on one line.
 fn mark_names(text: &str, results: &SweepResults) -> String {
     let mut names: Vec<&str> = results.runs.iter().map(|run| run.name.as_str()).collect();
+    names.extend(results.variants.iter().map(|variant| variant.name.as_str()));
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     let mut out = String::new();
     let mut rest = text;
@@ -138,32 +155,58 @@ fn mark_names(text: &str, results: &SweepResults) -> String {
     out.replace("± ", "±&nbsp;")
 }
 
-fn figure(id: &str, panels: &[Panel], caption: &str, out: &mut String) {
-    if panels.is_empty() {
-        return;
-    }
-    let _ = write!(out, "<figure id=\"{id}\">\n<div class=\"panels\">\n");
-    for (index, panel) in panels.iter().enumerate() {
-        let _ = writeln!(out, "{}", panel.to_inline_svg(&format!("{id}{index}")));
-    }
+fn figure(figure: &Figure, out: &mut String) {
+    let id = figure.id;
+    let class = if id == "tasks" { " small" } else { "" };
     let _ = write!(
         out,
-        "</div>\n<figcaption>{caption}</figcaption>\n</figure>\n"
+        "<figure id=\"{id}\">\n<h2>{}</h2>\n<div class=\"panels{class}\">\n",
+        escape(figure.title)
+    );
+    for (index, picture) in figure.pictures.iter().enumerate() {
+        let picture: &dyn Picture = picture.as_ref();
+        let _ = writeln!(
+            out,
+            "<div class=\"picture\">{}</div>",
+            picture.inline_svg(&format!("{id}{index}"))
+        );
+    }
+    let files = format!("<a href=\"{id}.svg\">SVG</a>, <a href=\"{id}.png\">PNG</a>");
+    let _ = write!(
+        out,
+        "</div>\n<figcaption>{} <span class=\"files\">{files}</span></figcaption>\n</figure>\n",
+        escape(figure.caption)
     );
 }
 
 fn render_table(table: &Table, number: usize, out: &mut String) {
+    let id = table.id;
     let _ = write!(
         out,
-        "<section>\n<h2>Table {number}. {}</h2>\n<p class=\"caption\">{}</p>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr>",
-        escape(table.title),
+        "<section id=\"{id}\">\n<h2>Table {number}. {}</h2>\n<p class=\"caption\" id=\"{id}-caption\">{}</p>\n",
+        escape(&table.title),
         escape(&table.caption)
+    );
+    let rows = table.groups.iter().flatten();
+    let runs = rows.filter(|row| row.kind == RowKind::Run).count();
+    if runs > 0 {
+        // Works without a script: the box before the table decides whether it shows them.
+        let checked = if runs <= MOST_SHOWN { " checked" } else { "" };
+        let _ = write!(
+            out,
+            "<input type=\"checkbox\" class=\"show-runs\" id=\"{id}-runs\"{checked}><label for=\"{id}-runs\"> show the {runs} runs</label>\n"
+        );
+    }
+    let _ = write!(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">\n<table aria-describedby=\"{id}-caption\">\n<thead><tr>",
+        escape(&table.title)
     );
     for column in &table.columns {
         let class = if column.numeric { " class=\"n\"" } else { "" };
-        let unit = match column.unit {
+        let unit = match column.unit.as_str() {
             "" => String::new(),
-            unit => format!("<small>{unit}</small>"),
+            unit => format!("<small>{}</small>", escape(unit)),
         };
         let _ = write!(
             out,
@@ -173,12 +216,17 @@ fn render_table(table: &Table, number: usize, out: &mut String) {
     }
     out.push_str("</tr></thead>\n");
     for group in &table.groups {
-        let run = group.first().map_or("", |row| row.run.as_str());
-        let _ = write!(out, "<tbody data-run=\"{}\">", escape(run));
-        for row in group {
-            render_row(table, row, row.kind == group[0].kind, out);
+        let key = group.first().map_or("", |row| row.key.as_str());
+        let _ = write!(out, "<tbody data-run=\"{}\">", escape(key));
+        for (index, row) in group.iter().enumerate() {
+            render_row(table, row, index == 0 || row.kind == RowKind::Run, out);
         }
         out.push_str("</tbody>\n");
+    }
+    if let Some(total) = &table.total {
+        out.push_str("<tfoot>");
+        render_row(table, total, true, out);
+        out.push_str("</tfoot>\n");
     }
     out.push_str("</table>\n</div>\n</section>\n");
 }
@@ -186,6 +234,7 @@ fn render_table(table: &Table, number: usize, out: &mut String) {
 fn render_row(table: &Table, row: &Row, first: bool, out: &mut String) {
     let class = match row.kind {
         RowKind::Own => "",
+        RowKind::Run => " class=\"run\"",
         RowKind::Second => " class=\"second\"",
         RowKind::Paper => " class=\"paper\"",
     };
@@ -201,7 +250,12 @@ fn render_row(table: &Table, row: &Row, first: bool, out: &mut String) {
             let _ = write!(out, "<th scope=\"row\">{name}</th>");
             continue;
         }
-        let class = if column.numeric { " class=\"n\"" } else { "" };
+        let class = match (column.numeric, cell.class) {
+            (true, "") => " class=\"n\"".to_owned(),
+            (false, "") => String::new(),
+            (true, class) => format!(" class=\"n {class}\""),
+            (false, class) => format!(" class=\"{class}\""),
+        };
         let sort = cell
             .sort
             .map_or(String::new(), |v| format!(" data-v=\"{v}\""));
@@ -219,6 +273,23 @@ fn cell_html(cell: &Cell) -> String {
         ),
         None => escape(&cell.text),
     }
+}
+
+/// Where the numbers come from, as far as the runs agree; what they do not agree on is said.
+fn provenance(results: &SweepResults, out: &mut String) {
+    let facts = crate::leaderboard::provenance_words(results);
+    if facts.is_empty() {
+        return;
+    }
+    let items: Vec<String> = facts
+        .iter()
+        .map(|fact| format!("<li>{}</li>", escape(fact)))
+        .collect();
+    let _ = writeln!(
+        out,
+        "<footer>\n<h2>Provenance</h2>\n<ul>{}</ul>\n</footer>",
+        items.concat()
+    );
 }
 
 fn failures(results: &SweepResults, out: &mut String) {

@@ -6,6 +6,7 @@
 //! not the sweep's memory) and [`write_report`] turns them into `report.html`, `report.md`,
 //! `results.json` and two pictures. The crate does not depend on Burn.
 
+mod analysis;
 mod chart;
 mod child;
 mod collect;
@@ -15,13 +16,17 @@ mod facts;
 mod files;
 mod format;
 mod html;
+mod leaderboard;
 mod loss;
 mod manifest;
 mod markdown;
 mod metrics;
 pub mod paper;
 mod plan;
+mod planes;
+mod png;
 mod progress;
+mod provenance;
 mod report;
 mod results;
 mod rundir;
@@ -29,15 +34,23 @@ pub mod search;
 mod summary;
 mod sweep;
 mod tables;
+mod tidy;
+mod verdict;
 
+pub use analysis::{
+    Basis, Comparison, Covers, DepthTrend, Front, FrontPoint, NoiseFloor, Spread, VariantResult,
+    Verdict,
+};
 pub use child::Stop;
 pub use collect::collect;
 pub use error::{PlanProblem, SweepError};
 pub use facts::RunFacts;
+pub use leaderboard::{Board, Entry, LEADERBOARD_FORMAT, Leaderboard, Ranked, leaderboard};
 pub use manifest::{Failure, Manifest, ManifestRun, SWEEP_FORMAT, Stage};
 pub use metrics::{Curves, TrainPoint, ValidPoint};
 pub use plan::{PlannedRun, SweepOptions, plan, read_plan};
 pub use progress::{Event, Reporter};
+pub use provenance::{EvalSettings, Provenance, TaskData};
 pub use report::{ReportFiles, write_report};
 pub use results::{
     Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,
@@ -45,3 +58,4 @@ pub use results::{
 pub use rundir::{Status, StatusState, TaskFile};
 pub use summary::{Sentence, SentenceKind};
 pub use sweep::{RunOutcome, SweepOutcome, run_sweep};
+pub use verdict::Certainty;

@@ -4,12 +4,13 @@ use crate::html::lede;
 use crate::results::SweepResults;
 use crate::summary::SentenceKind;
 use crate::tables::{Cell, Row, RowKind, Table};
+use crate::verdict::verdict;
 use std::fmt::Write;
 
 /// The whole document; `pictures` are `(title, file)` beside it.
 pub(crate) fn markdown(
     results: &SweepResults,
-    pictures: &[(&str, &str)],
+    pictures: &[(&str, String)],
     tables: &[Table],
 ) -> String {
     let mut out = String::new();
@@ -23,6 +24,14 @@ pub(crate) fn markdown(
         let sentences = results.summary.iter().filter(move |s| s.kind == kind);
         sentences.map(|sentence| escape(&sentence.text))
     };
+    if let Some((text, certainty)) = verdict(results) {
+        let _ = write!(
+            out,
+            "\n**Verdict ({}):** {}\n",
+            certainty.words(),
+            escape(&text)
+        );
+    }
     let findings: Vec<String> = of(SentenceKind::Finding).collect();
     let _ = match findings.as_slice() {
         [] => write!(out, "\nNo run has finished yet.\n"),
@@ -44,24 +53,32 @@ pub(crate) fn markdown(
     for table in tables {
         render_table(table, &mut out);
     }
+    let facts = crate::leaderboard::provenance_words(results);
+    if !facts.is_empty() {
+        let items: Vec<String> = facts
+            .iter()
+            .map(|fact| format!("- {}\n", escape(fact)))
+            .collect();
+        let _ = write!(out, "\n## Provenance\n\n{}", items.concat());
+    }
     out
 }
 
 fn render_table(table: &Table, out: &mut String) {
-    let _ = write!(out, "\n## {}\n\n|", table.title);
+    let _ = write!(out, "\n## {}\n\n|", escape(&table.title));
     for column in &table.columns {
-        let unit = match column.unit {
+        let unit = match column.unit.as_str() {
             "" => String::new(),
             unit => format!(" ({unit})"),
         };
-        let _ = write!(out, " {}{unit} |", column.head);
+        let _ = write!(out, " {}{} |", escape(&column.head), escape(&unit));
     }
     out.push_str("\n|");
     for column in &table.columns {
         out.push_str(if column.numeric { "---:|" } else { "---|" });
     }
     out.push('\n');
-    for row in table.groups.iter().flatten() {
+    for row in table.groups.iter().flatten().chain(&table.total) {
         render_row(row, out);
     }
     let _ = write!(out, "\n{}\n", escape(&table.caption));
@@ -71,6 +88,7 @@ fn render_row(row: &Row, out: &mut String) {
     out.push('|');
     for (index, cell) in row.cells.iter().enumerate() {
         let shown = match (index, row.kind) {
+            (0, RowKind::Run) => escape(&cell.text),
             (0, RowKind::Own) => format!("**{}**", escape(&cell.text)),
             (0, _) => String::new(),
             (_, RowKind::Paper) if !cell.text.is_empty() => format!("*{}*", cell_text(cell)),
@@ -89,7 +107,7 @@ fn cell_text(cell: &Cell) -> String {
 }
 
 /// Keeps names from becoming markup: GitHub reads both Markdown and HTML.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,20 +1,23 @@
-//! What a sweep measured: the content of `results.json` (`slender-results/1`).
+//! What a sweep measured: the content of `results.json` (`slender-results/2`).
 //!
 //! Scores of ours are fractions, as in the evaluation files; the paper's are percent, as printed.
 //! Wall times sit in `timing`, apart from everything else, so that two results can be compared
 //! without them.
 
+use crate::analysis::examples::Examples;
+use crate::analysis::{Comparison, DepthTrend, Front, NoiseFloor, VariantResult};
 use crate::facts::RunFacts;
 use crate::manifest::Failure;
 use crate::metrics::Curves;
 use crate::paper;
+use crate::provenance::Provenance;
 use crate::summary::Sentence;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Format name and version of `results.json`.
-pub const RESULTS_FORMAT: &str = "slender-results/1";
+pub const RESULTS_FORMAT: &str = "slender-results/2";
 
 /// How far a run got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -148,6 +151,12 @@ pub struct Timing {
 pub struct RunResult {
     /// Name of the run.
     pub name: String,
+    /// The variant: runs of one variant differ in their seed alone.
+    pub variant: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// What the sweep varied, and this run's values.
+    pub axes: BTreeMap<String, serde_json::Value>,
     /// The configuration, as it was named on the command line.
     pub config: PathBuf,
     /// The run directory, relative to the sweep directory.
@@ -182,11 +191,32 @@ pub struct RunResult {
     pub average_chance: Option<f64>,
     /// The paper's numbers for the same model.
     pub paper: Option<PaperNumbers>,
+    /// Code, data and evaluation.
+    pub provenance: Provenance,
     /// Wall time.
     pub timing: Timing,
     /// Loss curves; not part of `results.json`, `metrics.jsonl` of the run has them.
     #[serde(skip)]
     pub curves: Curves,
+    /// Answers question by question; not part of `results.json` either.
+    #[serde(skip)]
+    pub(crate) examples: Examples,
+    /// The resolved configuration as dotted keys; not part of `results.json` either.
+    #[serde(skip)]
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+impl RunResult {
+    /// Whether the run's numbers are those of its whole budget: it was trained to its end, though its
+    /// evaluation may have failed.
+    pub fn counts(&self) -> bool {
+        let eval = crate::manifest::Stage::Eval;
+        let failed_later = self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.stage == eval);
+        self.state.is_trained() || (failed_later && self.valid_loss.is_some())
+    }
 }
 
 /// Everything a sweep directory holds.
@@ -202,6 +232,16 @@ pub struct SweepResults {
     pub warnings: Vec<String>,
     /// The runs, by name, numbers in names counting as numbers.
     pub runs: Vec<RunResult>,
+    /// Runs that differ in their seed alone, together.
+    pub variants: Vec<VariantResult>,
+    /// The noise between seeds, by metric; empty with one seed.
+    pub noise: Vec<NoiseFloor>,
+    /// Differences between variants, by metric.
+    pub comparisons: Vec<Comparison>,
+    /// Trends over depth.
+    pub trend: Vec<DepthTrend>,
+    /// Quality against cost.
+    pub pareto: Vec<Front>,
 }
 
 impl SweepResults {

@@ -1,12 +1,10 @@
 //! The report's words: who leads, by how much, and what cannot be concluded.
 //!
-//! Every sentence is computed from the results. The rule of thumb behind them: two averages are
-//! told apart when they differ by two standard errors of their difference, taken as independent.
-//! All runs answer the same questions, so a paired test would be sharper; until the report has one,
-//! the error is on the side of caution.
+//! Every sentence is computed from the results; [`crate::verdict`] has those about the variants.
 
 use crate::format::{list, percent};
 use crate::results::{Average, RunResult, RunState, SweepResults};
+use crate::verdict;
 use serde::Serialize;
 use slender_config::human_count;
 
@@ -14,6 +12,8 @@ use slender_config::human_count;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SentenceKind {
+    /// Which variant is best, and how certain that is.
+    Verdict,
     /// What came out.
     Finding,
     /// What cannot be concluded, and why.
@@ -33,11 +33,7 @@ pub struct Sentence {
 
 /// The summary of a sweep, findings first.
 pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
-    let trained: Vec<&RunResult> = results
-        .runs
-        .iter()
-        .filter(|run| run.state.is_trained() || (run.valid_loss.is_some() && is_eval_failure(run)))
-        .collect();
+    let trained: Vec<&RunResult> = results.runs.iter().filter(|run| run.counts()).collect();
     let scored: Vec<(&RunResult, Average)> = trained
         .iter()
         .filter_map(|run| Some((*run, run.average?)))
@@ -46,124 +42,24 @@ pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
     let mut say = |kind, text: Option<String>| {
         out.extend(text.map(|text| Sentence { kind, text }));
     };
-    use SentenceKind::{Caveat, Finding, Missing};
-    say(Finding, by_loss(&trained));
-    say(Finding, by_score(&scored));
+    use SentenceKind::{Caveat, Finding, Missing, Verdict};
+    say(Verdict, verdict::verdict(results).map(|(text, _)| text));
+    say(Finding, verdict::by_loss(results));
+    say(Finding, verdict::by_score(results));
+    for trend in verdict::trends(results) {
+        say(Finding, Some(trend));
+    }
     say(Finding, against_chance(&scored));
     for run in &results.runs {
         say(Missing, missing(run));
     }
-    say(Caveat, seeds(&trained));
+    say(Caveat, seeds(results, &trained));
     say(Caveat, slices(results));
     say(Caveat, task_sets(&scored));
     say(Caveat, unequal_budget(&trained));
     say(Caveat, unequal_size(&trained));
     say(Caveat, papers_numbers(&trained));
     out
-}
-
-/// Trained to its end, but without scores: its loss still counts.
-fn is_eval_failure(run: &RunResult) -> bool {
-    let eval = crate::manifest::Stage::Eval;
-    run.failure
-        .as_ref()
-        .is_some_and(|failure| failure.stage == eval)
-}
-
-fn by_loss(trained: &[&RunResult]) -> Option<String> {
-    // Loss per token compares only models that cut text into the same tokens.
-    let vocab = trained.first()?.facts.vocab_size;
-    let same_tokens = trained.iter().all(|run| run.facts.vocab_size == vocab);
-    let key = |run: &RunResult| {
-        if same_tokens {
-            run.valid_loss
-        } else {
-            run.valid_bits_per_byte
-        }
-    };
-    let (unit, why) = if same_tokens {
-        ("nats per token", "validation loss")
-    } else {
-        (
-            "bits per byte",
-            "validation bits per byte (the vocabularies differ)",
-        )
-    };
-    let mut ranked: Vec<(f64, &RunResult)> = trained
-        .iter()
-        .filter_map(|run| Some((key(run)?, *run)))
-        .collect();
-    ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (best, run) = ranked.first()?;
-    let bytes = match run.valid_bits_per_byte {
-        Some(bits) if same_tokens => format!(", {bits:.3} bits per byte"),
-        _ => String::new(),
-    };
-    let name = &run.name;
-    Some(match ranked.get(1) {
-        None => format!("The {why} of {name} is {best:.3} {unit}{bytes}."),
-        Some((second, runner_up)) => format!(
-            "By {why}, {name} is best of {} ({best:.3} {unit}{bytes}); {} follows {:.3} behind.",
-            ranked.len(),
-            runner_up.name,
-            second - best
-        ),
-    })
-}
-
-fn by_score(scored: &[(&RunResult, Average)]) -> Option<String> {
-    let mut ranked = scored.to_vec();
-    ranked.sort_by(|a, b| b.1.mean.total_cmp(&a.1.mean));
-    let (run, best) = ranked.first()?;
-    let tasks = match best.tasks {
-        1 => "its one zero-shot task".to_owned(),
-        n => format!("the average of {n} zero-shot tasks"),
-    };
-    let errors = best.stderr.map(percent);
-    let score = match errors {
-        Some(stderr) => format!("{} ± {stderr} %", percent(best.mean)),
-        None => format!("{} %", percent(best.mean)),
-    };
-    let Some((second, other)) = ranked.get(1) else {
-        return Some(format!("{} scores {score} on {tasks}.", run.name));
-    };
-    let gap = best.mean - other.mean;
-    let lead = format!(
-        "On {tasks}, {} leads with {score}; {} follows {} points behind",
-        run.name,
-        second.name,
-        percent(gap)
-    );
-    let Some(error) = error_of_difference(best, other) else {
-        return Some(format!("{lead}."));
-    };
-    let lead = format!(
-        "{lead}, {:.1} standard errors of the difference (± {} points)",
-        gap / error,
-        percent(error)
-    );
-    if gap >= 2.0 * error {
-        return Some(format!(
-            "{lead}: more than the choice of questions explains."
-        ));
-    }
-    let apart = |average: &Average| {
-        error_of_difference(best, average)
-            .is_none_or(|error| best.mean - average.mean >= 2.0 * error)
-    };
-    let tail = match ranked.iter().any(|(_, average)| apart(average)) {
-        false if ranked.len() > 2 => "; no run is more than two standard errors below the leader",
-        _ => "",
-    };
-    Some(format!(
-        "{lead}: the tasks cannot tell the two apart{tail}."
-    ))
-}
-
-/// Standard error of the difference of two averages, taken as independent.
-fn error_of_difference(a: &Average, b: &Average) -> Option<f64> {
-    let error = a.stderr?.hypot(b.stderr?);
-    (error > 0.0).then_some(error)
 }
 
 fn against_chance(scored: &[(&RunResult, Average)]) -> Option<String> {
@@ -212,23 +108,38 @@ fn missing(run: &RunResult) -> Option<String> {
     }
 }
 
-fn seeds(trained: &[&RunResult]) -> Option<String> {
-    if trained.len() < 2 {
+fn seeds(results: &SweepResults, trained: &[&RunResult]) -> Option<String> {
+    let counts: Vec<usize> = results
+        .variants
+        .iter()
+        .map(|v| v.seeds.len())
+        .filter(|n| *n > 0)
+        .collect();
+    let (least, most) = (*counts.iter().min()?, *counts.iter().max()?);
+    if counts.len() < 2 {
         return None;
     }
-    let same_but_seed = |a: &RunResult, b: &RunResult| {
-        let mut facts = a.facts.clone();
-        facts.seed = b.facts.seed;
-        facts == b.facts && a.facts.seed != b.facts.seed
-    };
-    let repeated = trained
+    if most == 1 {
+        return Some("Each variant was trained once, with one seed. How much another seed would move its loss or scores is not known, so no order of the variants shown here is established; the error bars cover the choice of questions only.".into());
+    }
+    let orders: std::collections::BTreeSet<_> = trained
         .iter()
-        .any(|a| trained.iter().any(|b| same_but_seed(a, b)));
-    Some(if repeated {
-        "Some variants were trained with several seeds; they are listed as separate runs and not pooled.".into()
-    } else {
-        "Each variant was trained once, with one seed. How much another seed would move its loss or scores is not known, so no order of the variants shown here is established; the error bars cover the choice of questions only.".into()
-    })
+        .filter_map(|run| run.settings.get("data.order_seed"))
+        .collect();
+    let order = match orders.len() {
+        1 => {
+            " Seeds changed the initial weights; the text came in one order for all (data.order_seed), so the noise of another order is not in it."
+        }
+        _ => "",
+    };
+    let few = match least {
+        1 => format!("Some variants have one seed, others up to {most}; the noise is that of the latter."),
+        2 => "Two seeds a variant measure the noise poorly; the intervals allow for that and are wide.".to_owned(),
+        _ => String::new(),
+    };
+    let text = format!("{few}{order}");
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn slices(results: &SweepResults) -> Option<String> {

@@ -8,10 +8,12 @@
 //! Colours are classes (`c0` … categorical, `r0` … ramp, `ink`), given by `report.css`, whose
 //! palette holds on light and dark ground and for the common kinds of colour blindness.
 
+mod dots;
 mod labels;
 mod scale;
 
 use crate::format::escape;
+pub(crate) use dots::{DotRow, Dots};
 use scale::{Frame, extent, nice_ticks};
 use std::fmt::Write;
 
@@ -31,8 +33,10 @@ pub(crate) const LOG_REACH: f64 = 200.0;
 /// How values are laid along the x axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum XScale {
-    /// Equal differences are equal lengths.
+    /// Equal differences are equal lengths, from 0.
     Linear,
+    /// Equal differences are equal lengths, around the points.
+    Near,
     /// Equal ratios are equal lengths, over the last two hundredfold of x.
     Log,
     /// Equal ratios are equal lengths; ticks stand at the points themselves.
@@ -71,6 +75,8 @@ pub(crate) struct Series {
     pub marks: bool,
     /// Name written at the right end of the line.
     pub end_label: Option<String>,
+    /// Name of the line for those who point at it, where it is not what its points belong to.
+    pub name: Option<String>,
 }
 
 impl Series {
@@ -96,6 +102,65 @@ pub(crate) struct Panel {
     pub y_max: Option<f64>,
     /// How an x tick is written.
     pub x_format: fn(f64) -> String,
+    /// Whether the page's script may zoom into it.
+    pub zoom: bool,
+}
+
+/// Something to draw, [`WIDTH`] wide.
+pub(crate) trait Picture {
+    /// Height in SVG units.
+    fn height(&self) -> f64;
+    /// What it shows, for those who cannot see it.
+    fn name(&self) -> String;
+    /// The drawing, its top left corner at the origin; `id` makes its clip path unique.
+    fn group(&self, id: &str) -> String;
+    /// Further attributes of the SVG element.
+    fn attributes(&self) -> String {
+        String::new()
+    }
+
+    /// The picture as an SVG element for a page whose styles are already there.
+    fn inline_svg(&self, id: &str) -> String {
+        format!(
+            "<svg class=\"panel\" viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{}\"{}>{}</svg>",
+            self.height(),
+            escape(&self.name()),
+            self.attributes(),
+            self.group(id)
+        )
+    }
+}
+
+impl Picture for Panel {
+    fn height(&self) -> f64 {
+        HEIGHT
+    }
+
+    fn name(&self) -> String {
+        format!("{}, {}", self.title, self.y_label)
+    }
+
+    fn group(&self, id: &str) -> String {
+        self.to_group(id)
+    }
+
+    /// The frame, from which the script gets from SVG units back to data.
+    fn attributes(&self) -> String {
+        if !self.zoom {
+            return String::new();
+        }
+        let frame = self.frame();
+        format!(
+            " data-zoom=\"{LEFT} {} {TOP} {} {} {} {} {} {}\"",
+            frame.right,
+            HEIGHT - BOTTOM,
+            frame.x.0,
+            frame.x.1,
+            frame.y.0,
+            frame.y.1,
+            u8::from(frame.log)
+        )
+    }
 }
 
 impl Panel {
@@ -103,8 +168,7 @@ impl Panel {
         self.series.iter().flat_map(|series| &series.points)
     }
 
-    /// The panel as a group, its top left corner at the origin; `id` makes its clip path unique.
-    pub fn to_group(&self, id: &str) -> String {
+    fn to_group(&self, id: &str) -> String {
         let mut out = String::new();
         let frame = self.frame();
         let _ = write!(
@@ -113,7 +177,9 @@ impl Panel {
             escape(&self.title),
             escape(&self.y_label)
         );
+        out.push_str("<g class=\"axes\">");
         self.axes(&frame, &mut out);
+        out.push_str("</g>");
         let _ = write!(
             out,
             "<clipPath id=\"{id}\"><rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/></clipPath>",
@@ -129,19 +195,15 @@ impl Panel {
         out
     }
 
-    /// The panel as an SVG element for a page whose styles are already there.
-    pub fn to_inline_svg(&self, id: &str) -> String {
-        format!(
-            "<svg class=\"panel\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">{}</svg>",
-            escape(&format!("{}, {}", self.title, self.y_label)),
-            self.to_group(id)
-        )
-    }
-
     fn frame(&self) -> Frame {
         let (x0, x1) = extent(self.points().map(|point| point.x)).unwrap_or((0.0, 1.0));
-        let log = self.x_scale != XScale::Linear;
+        let log = !matches!(self.x_scale, XScale::Linear | XScale::Near);
         let x = match (log, x1 > x0) {
+            (false, true) if self.x_scale == XScale::Near => {
+                let pad = 0.08 * (x1 - x0);
+                (x0 - pad, x1 + pad)
+            }
+            (false, false) if self.x_scale == XScale::Near => (0.9 * x0, 1.1 * x0),
             (true, true) if self.x_scale == XScale::Log => (x0.max(x1 / LOG_REACH), x1),
             (true, true) => {
                 let pad = (x1 / x0).powf(0.07);
@@ -241,7 +303,7 @@ impl Panel {
     }
 
     fn x_ticks(&self, frame: &Frame) -> Vec<f64> {
-        if self.x_scale == XScale::Linear {
+        if matches!(self.x_scale, XScale::Linear | XScale::Near) {
             let ticks = nice_ticks(frame.x.0, frame.x.1, 4);
             return ticks.into_iter().map(|tick| tick.value).collect();
         }
@@ -266,18 +328,20 @@ impl Panel {
             series.class,
             escape(owner)
         );
+        let name = series.name.as_deref().unwrap_or(owner);
         if series.line && series.points.len() > 1 {
             let path: Vec<String> = series
                 .points
                 .iter()
-                .map(|point| format!("{:.1},{:.1}", frame.px(point.x), frame.py(point.y)))
+                .map(|point| format!("{:.2},{:.2}", frame.px(point.x), frame.py(point.y)))
                 .collect();
             let dash = if series.dashed { " dashed" } else { "" };
             let _ = write!(
                 out,
-                "<polyline class=\"line{dash}\" clip-path=\"url(#{id})\" points=\"{}\">{}</polyline>",
+                "<polyline class=\"line{dash}\" clip-path=\"url(#{id})\" data-name=\"{}\" points=\"{}\">{}</polyline>",
+                escape(name),
                 path.join(" "),
-                match owner {
+                match name {
                     "" => String::new(),
                     name => format!("<title>{}</title>", escape(name)),
                 }
@@ -312,19 +376,28 @@ impl Panel {
     }
 }
 
-/// Panels side by side as a file of their own, with `style` inside.
-pub(crate) fn standalone_svg(panels: &[Panel], title: &str, style: &str) -> String {
+/// Pictures side by side, up to three in a row, as a file of their own with `style` inside.
+pub(crate) fn standalone_svg(pictures: &[&dyn Picture], title: &str, style: &str) -> String {
     let gap = 28.0;
-    let width = panels.len() as f64 * (WIDTH + gap) + gap;
-    let height = HEIGHT + 2.0 * 20.0;
+    let columns = pictures.len().clamp(1, 3);
+    let tallest = |row: &[&dyn Picture]| row.iter().map(|p| p.height()).fold(0.0, f64::max);
+    let rows: Vec<&[&dyn Picture]> = pictures.chunks(columns).collect();
+    let width = columns as f64 * (WIDTH + gap) + gap;
+    let height: f64 = 20.0 + rows.iter().map(|row| tallest(row) + 20.0).sum::<f64>();
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\"><style>{style}</style><rect class=\"ground\" width=\"100%\" height=\"100%\"/>",
         escape(title)
     );
-    for (index, panel) in panels.iter().enumerate() {
-        let x = gap + index as f64 * (WIDTH + gap);
-        let group = panel.to_group(&format!("clip{index}"));
-        let _ = write!(out, "<g transform=\"translate({x} 20)\">{group}</g>");
+    let (mut y, mut index) = (20.0, 0);
+    for row in rows {
+        let mut x = gap;
+        for picture in row {
+            let group = picture.group(&format!("clip{index}"));
+            let _ = write!(out, "<g transform=\"translate({x} {y})\">{group}</g>");
+            x += WIDTH + gap;
+            index += 1;
+        }
+        y += tallest(row) + 20.0;
     }
     out + "</svg>\n"
 }
@@ -344,8 +417,9 @@ mod tests {
             reference: None,
             y_max: None,
             x_format: |value| value.to_string(),
+            zoom: true,
         };
-        let svg = panel.to_inline_svg("c");
+        let svg = panel.inline_svg("c");
         assert!(svg.contains("a &lt; b") && !svg.contains("NaN"));
     }
 }

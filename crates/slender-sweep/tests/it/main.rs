@@ -2,6 +2,7 @@
 
 mod common;
 mod configs;
+mod leaderboard;
 mod manifest;
 mod report;
 mod sweep;

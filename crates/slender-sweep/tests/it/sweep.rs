@@ -69,7 +69,7 @@ fn one_failed_run_does_not_sink_the_rest() {
     assert_eq!(usage.message, "error: no such device (exit code 2)");
 
     let results = results(&bench);
-    assert_eq!(results["format"], "slender-results/1");
+    assert_eq!(results["format"], "slender-results/2");
     let states: Vec<(&str, &str)> = results["runs"]
         .as_array()
         .unwrap()

@@ -267,6 +267,15 @@ pub enum SweepCommand {
         /// Sweep directory.
         dir: PathBuf,
     },
+    /// Rank the variants of several sweeps, those measured alike in one table.
+    Leaderboard {
+        /// Sweep directories, or folders of them.
+        #[arg(default_value = "sweeps")]
+        dirs: Vec<PathBuf>,
+        /// Folder for LEADERBOARD.md and LEADERBOARD.json.
+        #[arg(long, default_value = "experiments")]
+        out: PathBuf,
+    },
 }
 
 /// `slender sweep run`.

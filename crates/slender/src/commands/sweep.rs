@@ -5,7 +5,9 @@ use crate::commands::train::check_names;
 use crate::error::CliError;
 use crate::output;
 use slender_config::{DataConfig, DeviceSpec, SourceKind, TokenizerKind};
-use slender_sweep::{Reporter, Stop, SweepOptions, collect, plan, run_sweep, write_report};
+use slender_sweep::{
+    Reporter, Stop, SweepOptions, collect, leaderboard, plan, run_sweep, write_report,
+};
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,12 @@ pub fn run(command: &SweepCommand) -> Result<i32, CliError> {
         SweepCommand::Report { dir } => {
             let files = write_report(&collect(dir)?, dir)?;
             output::data(&format!("{}\n", files.html.display()));
+            Ok(exit::FINISHED)
+        }
+        SweepCommand::Leaderboard { dirs, out } => {
+            for file in leaderboard(dirs)?.write(out)? {
+                output::data(&format!("{}\n", file.display()));
+            }
             Ok(exit::FINISHED)
         }
     }

@@ -14,6 +14,12 @@ pub const DRAWS: usize = 4000;
 /// Seed of every bootstrap.
 const SEED: u64 = 20_240_222;
 
+/// Uniform numbers from 0 up to but not 1, from a stream of their own for each `seed`.
+pub fn uniform(seed: u64) -> impl FnMut() -> f64 {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    move || f64::from(random.next_u32()) / 4_294_967_296.0
+}
+
 /// The mean over strata of each one's mean, on [`DRAWS`] samples drawn anew.
 pub fn means(strata: &[Vec<f64>]) -> Vec<f64> {
     let draw = |draw: usize| {

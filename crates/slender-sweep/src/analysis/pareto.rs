@@ -1,0 +1,104 @@
+//! Quality against cost: which variants nothing beats at their price.
+
+use super::comparisons::{Comparison, Verdict};
+use super::metric::Metric;
+use super::variants::VariantResult;
+use serde::Serialize;
+
+/// One variant in a front's plane.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrontPoint {
+    /// The variant.
+    pub variant: String,
+    /// What it costs.
+    pub cost: f64,
+    /// Its mean quality.
+    pub quality: f64,
+    /// Whether no other variant is as cheap and better, or cheaper and as good.
+    pub on_front: bool,
+    /// A variant that is no more expensive and better beyond the noise.
+    pub beaten_by: Option<String>,
+}
+
+/// A quality against a cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Front {
+    /// `valid_bits_per_byte` (less is better) or `average` (more is better).
+    pub quality: String,
+    /// `params_total`, `train_flops` or `decode_bytes_per_token`.
+    pub cost: String,
+    /// The variants, cheap first.
+    pub points: Vec<FrontPoint>,
+}
+
+type Cost = fn(&VariantResult) -> Option<f64>;
+
+/// Every front of at least two variants.
+pub(crate) fn fronts(variants: &[VariantResult], comparisons: &[Comparison]) -> Vec<Front> {
+    let costs: [(&str, Cost); 3] = [
+        ("params_total", |v| v.params_total.map(|n| n as f64)),
+        ("train_flops", |v| v.train_flops),
+        ("decode_bytes_per_token", |v| {
+            v.decode_bytes_per_token.map(|n| n as f64)
+        }),
+    ];
+    let mut fronts = Vec::new();
+    for metric in [Metric::BitsPerByte, Metric::Average] {
+        for (name, cost) in costs {
+            let points = variants
+                .iter()
+                .filter_map(|v| Some((v, cost(v)?, v.spread(&metric)?.mean)))
+                .collect();
+            fronts.extend(front(points, &metric, name, comparisons));
+        }
+    }
+    fronts
+}
+
+fn front(
+    mut points: Vec<(&VariantResult, f64, f64)>,
+    metric: &Metric,
+    cost: &str,
+    comparisons: &[Comparison],
+) -> Option<Front> {
+    if points.len() < 2 {
+        return None;
+    }
+    points.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.name.cmp(&b.0.name)));
+    let gain = |a: f64, b: f64| {
+        if metric.less_is_better() {
+            b - a
+        } else {
+            a - b
+        }
+    };
+    // Whether `a` is known to be better than `b`.
+    let beats = |a: &str, b: &str| {
+        comparisons.iter().any(|c| {
+            c.metric == metric.name()
+                && ((c.verdict == Verdict::Better && c.a == b && c.b == a)
+                    || (c.verdict == Verdict::Worse && c.a == a && c.b == b))
+        })
+    };
+    let judged = points.iter().map(|(variant, cost, quality)| {
+        let dominates = |(_, other_cost, other): &&(&VariantResult, f64, f64)| {
+            let gain = gain(*other, *quality);
+            (*other_cost <= *cost && gain > 0.0) || (*other_cost < *cost && gain >= 0.0)
+        };
+        let beaten_by = points
+            .iter()
+            .find(|(other, other_cost, _)| other_cost <= cost && beats(&other.name, &variant.name));
+        FrontPoint {
+            variant: variant.name.clone(),
+            cost: *cost,
+            quality: *quality,
+            on_front: points.iter().find(dominates).is_none(),
+            beaten_by: beaten_by.map(|(other, _, _)| other.name.clone()),
+        }
+    });
+    Some(Front {
+        quality: metric.name().to_owned(),
+        cost: cost.to_owned(),
+        points: judged.collect(),
+    })
+}

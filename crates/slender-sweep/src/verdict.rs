@@ -1,0 +1,368 @@
+//! The verdict in words: which variant is best, by how much, and how certain that is.
+//!
+//! A difference inside the noise between seeds is called that. With one seed the noise is not known,
+//! and nothing is claimed.
+
+use crate::analysis::{Comparison, Metric, Spread, VariantResult, Verdict};
+use crate::format::{list, p_words, percent};
+use crate::results::SweepResults;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How certain the verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// One variant is better than every other, beyond the noise.
+    Established,
+    /// Some variants are worse than the leader; others cannot be told from it.
+    Partial,
+    /// No variant can be told from the leader.
+    Undecided,
+    /// One seed each: the noise is not known.
+    Unknown,
+}
+
+impl Certainty {
+    /// In words, for a badge.
+    pub fn words(self) -> &'static str {
+        match self {
+            Certainty::Established => "established",
+            Certainty::Partial => "partly established",
+            Certainty::Undecided => "undecided: inside the noise",
+            Certainty::Unknown => "not known: one seed",
+        }
+    }
+}
+
+/// A variant beside the leader.
+struct Rival<'a> {
+    name: &'a str,
+    /// How much worse than the leader; not negative.
+    gap: f64,
+    comparison: Option<&'a Comparison>,
+}
+
+impl Rival<'_> {
+    fn is_worse(&self, leader: &str) -> bool {
+        self.comparison.is_some_and(|c| match c.verdict {
+            Verdict::Better => c.b == leader,
+            Verdict::Worse => c.a == leader,
+            _ => false,
+        })
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.comparison.map_or(Verdict::Unknown, |c| c.verdict)
+    }
+}
+
+/// The leader of a metric and the others, nearest first.
+struct Ranking<'a> {
+    leader: &'a VariantResult,
+    spread: Spread,
+    rivals: Vec<Rival<'a>>,
+}
+
+impl<'a> Ranking<'a> {
+    fn of(results: &'a SweepResults, metric: &Metric) -> Option<Self> {
+        let sign = if metric.less_is_better() { 1.0 } else { -1.0 };
+        let mut ranked: Vec<(&VariantResult, Spread)> = results
+            .variants
+            .iter()
+            .filter_map(|variant| Some((variant, *variant.spread(metric)?)))
+            .collect();
+        ranked.sort_by(|a, b| (sign * a.1.mean).total_cmp(&(sign * b.1.mean)));
+        let (leader, spread) = *ranked.first()?;
+        let rivals = ranked[1..].iter().map(|(variant, other)| {
+            let pair = |c: &&Comparison| {
+                let names = (c.a.as_str(), c.b.as_str());
+                c.metric == metric.name()
+                    && (names == (&leader.name, &variant.name)
+                        || names == (&variant.name, &leader.name))
+            };
+            Rival {
+                name: &variant.name,
+                gap: sign * (other.mean - spread.mean),
+                comparison: results.comparisons.iter().find(pair),
+            }
+        });
+        Some(Self {
+            leader,
+            spread,
+            rivals: rivals.collect(),
+        })
+    }
+
+    fn certainty(&self) -> Certainty {
+        let leader = &self.leader.name;
+        let worse = self.rivals.iter().filter(|r| r.is_worse(leader)).count();
+        if self
+            .rivals
+            .iter()
+            .all(|rival| rival.verdict() == Verdict::Unknown)
+        {
+            Certainty::Unknown
+        } else if worse == self.rivals.len() {
+            Certainty::Established
+        } else if worse > 0 {
+            Certainty::Partial
+        } else {
+            Certainty::Undecided
+        }
+    }
+}
+
+/// The metric that decides: loss where it compares, else the mean score.
+pub(crate) fn deciding_metric(results: &SweepResults) -> Option<Metric> {
+    let has = |metric: &Metric| results.variants.iter().any(|v| v.spread(metric).is_some());
+    [Metric::BitsPerByte, Metric::Loss, Metric::Average]
+        .into_iter()
+        .find(has)
+}
+
+/// The verdict and its certainty; `None` with fewer than two variants.
+pub(crate) fn verdict(results: &SweepResults) -> Option<(String, Certainty)> {
+    let metric = deciding_metric(results)?;
+    let ranking = Ranking::of(results, &metric)?;
+    if ranking.rivals.is_empty() {
+        return None;
+    }
+    let leader = &ranking.leader.name;
+    let measure = match metric {
+        Metric::BitsPerByte => "validation loss in bits per byte",
+        Metric::Loss => "validation loss",
+        _ => "mean score",
+    };
+    let certainty = ranking.certainty();
+    let names = |worse: bool| -> Vec<String> {
+        let own = ranking
+            .rivals
+            .iter()
+            .filter(|r| r.is_worse(leader) == worse);
+        own.map(|rival| rival.name.to_owned()).collect()
+    };
+    let (equals, worse) = (names(false), names(true));
+    let text = match certainty {
+        Certainty::Established => {
+            let others = match worse.as_slice() {
+                [other] => format!("than {other}"),
+                others => format!("than each of the {} others", others.len()),
+            };
+            format!("{leader} is better {others} by {measure}, beyond the noise between seeds.")
+        }
+        Certainty::Partial => {
+            let best = if equals.len() > 4 {
+                format!("{leader} and {} others cannot be told apart", equals.len())
+            } else {
+                let mut best = vec![leader.clone()];
+                best.extend(equals.clone());
+                format!("{} cannot be told apart", list(&best))
+            };
+            let worse = match worse.as_slice() {
+                [one] => format!("{one} is worse"),
+                some if some.len() > 4 => format!("{} are worse than {leader}", some.len()),
+                some => format!("{} are worse", list(some)),
+            };
+            format!("By {measure}, {best}; {worse}, beyond the noise between seeds.")
+        }
+        Certainty::Undecided => format!(
+            "By {measure}, no variant can be told from {leader}, which has the {} mean: the differences are not beyond the noise between seeds.",
+            if metric.less_is_better() {
+                "lowest"
+            } else {
+                "highest"
+            }
+        ),
+        Certainty::Unknown => format!(
+            "{leader} has the {} {measure} of {}, but with one seed the noise is not known, so no order of the variants is established.",
+            if metric.less_is_better() {
+                "lowest"
+            } else {
+                "highest"
+            },
+            ranking.rivals.len() + 1
+        ),
+    };
+    Some((text, certainty))
+}
+
+/// The validation loss in numbers.
+pub(crate) fn by_loss(results: &SweepResults) -> Option<String> {
+    let metric = [Metric::BitsPerByte, Metric::Loss]
+        .into_iter()
+        .find(|metric| deciding_metric(results).as_ref() == Some(metric))?;
+    let ranking = Ranking::of(results, &metric)?;
+    let unit = match metric {
+        Metric::Loss => "nats per token",
+        _ => "bits per byte",
+    };
+    let show = |value: f64| format!("{value:.3}");
+    let best = with_interval(&ranking.spread, show, &format!(" {unit}"));
+    let leader = &ranking.leader.name;
+    let lead = format!("The validation loss of {leader} is {best}");
+    Some(match ranking.rivals.first() {
+        None => format!("{lead}."),
+        Some(rival) => format!("{lead}; {}.", follows(rival, show, "")),
+    })
+}
+
+/// The mean score in numbers.
+pub(crate) fn by_score(results: &SweepResults) -> Option<String> {
+    let ranking = Ranking::of(results, &Metric::Average)?;
+    let tasks = match ranking.leader.tasks.len() {
+        1 => "its one zero-shot task".to_owned(),
+        n => format!("the average of {n} zero-shot tasks"),
+    };
+    let best = with_interval(&ranking.spread, percent, " %");
+    let leader = &ranking.leader.name;
+    let Some(rival) = ranking.rivals.first() else {
+        return Some(format!("{leader} scores {best} on {tasks}."));
+    };
+    if percent(rival.gap) == "0.0" {
+        let tied = ranking.rivals.iter().filter(|r| percent(r.gap) == "0.0");
+        let mut names = vec![leader.clone()];
+        names.extend(tied.map(|rival| rival.name.to_owned()));
+        return Some(format!(
+            "On {tasks}, {} are level with {best}.",
+            list(&names)
+        ));
+    }
+    Some(format!(
+        "On {tasks}, {leader} has the highest mean, {best}; {}.",
+        follows(rival, percent, " points")
+    ))
+}
+
+/// `1.902 bits per byte (95 % interval 1.897 to 1.907, 3 seeds)`.
+fn with_interval(spread: &Spread, show: impl Fn(f64) -> String, unit: &str) -> String {
+    let seeds = match spread.seeds {
+        1 => "one seed".to_owned(),
+        n => format!("{n} seeds"),
+    };
+    let only = match spread.covers {
+        Some(crate::analysis::Covers::Questions) => " for the choice of questions alone",
+        _ => "",
+    };
+    match (spread.low, spread.high) {
+        (Some(low), Some(high)) => format!(
+            "{}{unit} (95 % interval{only} {} to {}, {seeds})",
+            show(spread.mean),
+            show(low),
+            show(high)
+        ),
+        _ => format!("{}{unit} ({seeds})", show(spread.mean)),
+    }
+}
+
+/// `B is 0.013 behind: inside the noise (less than 0.020 is noise)`.
+fn follows(rival: &Rival<'_>, show: impl Fn(f64) -> String, unit: &str) -> String {
+    let name = rival.name;
+    let behind = match show(rival.gap) {
+        gap if gap.trim_matches(['0', '.']).is_empty() => format!("{name} is level with it"),
+        gap => format!("{name} is {gap}{unit} behind"),
+    };
+    let floor = rival
+        .comparison
+        .and_then(|c| c.least_significant_difference);
+    let p = rival.comparison.and_then(|c| c.p_holm);
+    match (rival.verdict(), floor, p) {
+        (Verdict::Unknown, _, _) | (_, None, _) => {
+            format!("{behind}, a difference whose noise is not known")
+        }
+        (Verdict::InsideNoise, Some(floor), _) => format!(
+            "{behind}, inside the noise (seeds alone make differences of up to {}{unit})",
+            show(floor)
+        ),
+        (Verdict::NotEstablished, Some(floor), p) => format!(
+            "{behind}, beyond the noise of seeds ({}{unit}) but not established ({})",
+            show(floor),
+            p.map_or_else(String::new, p_words)
+        ),
+        (_, Some(floor), p) => format!(
+            "{behind}, beyond the noise ({}{unit}; {} after Holm's correction)",
+            show(floor),
+            p.map_or_else(String::new, p_words)
+        ),
+    }
+}
+
+/// What depth does, where a curve of depths was run.
+pub(crate) fn trends(results: &SweepResults) -> Vec<String> {
+    let mut out = Vec::new();
+    for trend in &results.trend {
+        let what = match trend.metric.as_str() {
+            "valid_bits_per_byte" => "Validation loss",
+            "average" => "The mean score",
+            _ => continue,
+        };
+        let (first, last) = (trend.n_layers.first(), trend.n_layers.last());
+        let (Some(first), Some(last)) = (first, last) else {
+            continue;
+        };
+        let way = if trend.test.strength > 0.0 {
+            "rises"
+        } else {
+            "falls"
+        };
+        let test = match trend.test.test {
+            "page" => "Page's test over seeds",
+            _ => "the Jonckheere–Terpstra test",
+        };
+        let p = p_words(trend.p_holm);
+        let depths = format!(
+            "from {first} to {last} layers ({} depths)",
+            trend.n_layers.len()
+        );
+        let text = match (trend.p_holm < 0.05, trend.seeds > 1) {
+            (true, true) => format!("{what} {way} steadily {depths}: {p} by {test}."),
+            (true, false) => format!(
+                "{what} {way} steadily {depths}: {p} by {test}; with one seed a depth, this counts the order of the depths, not their noise."
+            ),
+            (false, _) => format!("{what} shows no steady trend {depths}: {p} by {test}."),
+        };
+        out.push(text);
+    }
+    out
+}
+
+/// The variant that leads a metric.
+pub(crate) fn leader<'a>(results: &'a SweepResults, metric: &Metric) -> Option<&'a str> {
+    let ranking = Ranking::of(results, metric)?;
+    Some(&ranking.leader.name)
+}
+
+/// What can be said of each variant against the leader, `None` for the leader itself; `None` with fewer
+/// than two variants.
+pub(crate) fn against_leader(results: &SweepResults) -> Option<BTreeMap<&str, Option<Verdict>>> {
+    let ranking = Ranking::of(results, &deciding_metric(results)?)?;
+    let best = ranking.leader.name.as_str();
+    if ranking.rivals.is_empty() {
+        return None;
+    }
+    let mut all = BTreeMap::from([(best, None)]);
+    for rival in &ranking.rivals {
+        let verdict = rival
+            .comparison
+            .map_or(Verdict::Unknown, |c| turned(c, best).verdict);
+        all.insert(rival.name, Some(verdict));
+    }
+    Some(all)
+}
+
+/// The comparison with `first` as its first variant.
+pub(crate) fn turned(comparison: &Comparison, first: &str) -> Comparison {
+    let mut c = comparison.clone();
+    if c.a != first {
+        std::mem::swap(&mut c.a, &mut c.b);
+        std::mem::swap(&mut c.seeds_a, &mut c.seeds_b);
+        c.difference = -c.difference;
+        (c.low, c.high) = (c.high.map(|x| -x), c.low.map(|x| -x));
+        c.verdict = match c.verdict {
+            Verdict::Better => Verdict::Worse,
+            Verdict::Worse => Verdict::Better,
+            same => same,
+        };
+    }
+    c
+}
