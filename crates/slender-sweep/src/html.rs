@@ -112,7 +112,7 @@ fn summary(results: &SweepResults, out: &mut String) {
     if findings.is_empty() {
         out.push_str("<p>No run has finished yet.</p>\n");
     } else {
-        let _ = writeln!(out, "<p>{}</p>", findings.join(" "));
+        let _ = writeln!(out, "<p>{}</p>", findings.join("</p>\n<p>"));
     }
     let boxes = [
         ("Not in this comparison", SentenceKind::Missing),
@@ -153,6 +153,8 @@ fn mark_names(text: &str, results: &SweepResults) -> String {
         rest = &rest[taken..];
     }
     out.replace("± ", "±&nbsp;")
+        .replace(" %", "&nbsp;%")
+        .replace(" = ", "&nbsp;=&nbsp;")
 }
 
 fn figure(figure: &Figure, out: &mut String) {

@@ -35,7 +35,7 @@ pub(crate) fn markdown(
     let findings: Vec<String> = of(SentenceKind::Finding).collect();
     let _ = match findings.as_slice() {
         [] => write!(out, "\nNo run has finished yet.\n"),
-        findings => write!(out, "\n{}\n", findings.join(" ")),
+        findings => write!(out, "\n{}\n", findings.join("\n\n")),
     };
     let lists = [
         ("Not in this comparison", SentenceKind::Missing),

@@ -47,6 +47,12 @@ fn figures(results: &SweepResults) -> Vec<Figure> {
             .map(|picture| Box::new(picture) as Box<dyn Picture>);
         boxed.collect()
     }
+    let tasks = match results.runs.iter().any(|run| run.paper.is_some()) {
+        true => {
+            "Accuracy of each variant with its 95 % interval; dotted: guessing; crosses: the paper's numbers."
+        }
+        false => "Accuracy of each variant with its 95 % interval; dotted: guessing.",
+    };
     let figures = [
         Figure {
             id: "depth",
@@ -69,7 +75,7 @@ fn figures(results: &SweepResults) -> Vec<Figure> {
         Figure {
             id: "tasks",
             title: "Task by task",
-            caption: "Accuracy of each variant with its 95 % interval; dotted: guessing; crosses: the paper's numbers.",
+            caption: tasks,
             pictures: boxed(task_panels(results)),
         },
     ];

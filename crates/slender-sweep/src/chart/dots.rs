@@ -39,7 +39,8 @@ pub(crate) struct Dots {
 impl Dots {
     fn left(&self) -> f64 {
         let longest = self.rows.iter().map(|row| row.label.chars().count()).max();
-        (CHAR * longest.unwrap_or(0) as f64).clamp(40.0, 170.0) + 12.0
+        // The page writes small pictures larger.
+        (1.2 * CHAR * longest.unwrap_or(0) as f64).clamp(40.0, 200.0) + 14.0
     }
 }
 
