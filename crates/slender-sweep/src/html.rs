@@ -194,9 +194,9 @@ fn render_table(table: &Table, number: usize, out: &mut String) {
     if runs > 0 {
         // Works without a script: the box before the table decides whether it shows them.
         let checked = if runs <= MOST_SHOWN { " checked" } else { "" };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<input type=\"checkbox\" class=\"show-runs\" id=\"{id}-runs\"{checked}><label for=\"{id}-runs\"> show the {runs} runs</label>\n"
+            "<input type=\"checkbox\" class=\"show-runs\" id=\"{id}-runs\"{checked}><label for=\"{id}-runs\"> show the {runs} runs</label>"
         );
     }
     let _ = write!(
