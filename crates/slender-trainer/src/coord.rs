@@ -114,7 +114,12 @@ pub fn coord_run(
             let (rows, t) = (probe.inputs.len() / train.seq_len(), train.seq_len());
             let inner = device.clone().without_autodiff();
             let tokens = MicroBatch::tokens(&probe.inputs, rows, t, &inner);
-            let trace = model.valid().trace(tokens);
+            let mut trace = model.valid().trace(tokens);
+            // A factor of the output that is folded into the last norm is no coordinate of its input.
+            let folded = scaling.of_weight("model.norm.weight").init;
+            for (_, values) in trace.iter_mut().filter(|(part, _)| *part == Part::Hidden) {
+                *values = values.clone().div_scalar(folded);
+            }
             if start.is_empty() {
                 start = trace.iter().map(|(_, values)| values.clone()).collect();
             }

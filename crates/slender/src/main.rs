@@ -33,6 +33,7 @@ fn main() {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Sweep(command) => commands::sweep::run(&command),
+        Command::Search(command) => commands::search::run(&command),
         Command::Init(args) => commands::init::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),

@@ -5,6 +5,7 @@
 //! in a simulator without training anything.
 
 mod asha;
+mod front;
 pub mod pareto;
 mod section;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod trial;
 mod tune;
 
 pub use asha::Asha;
+pub use front::{Front, FrontPoint, Objective, front};
 pub use section::{LrGrid, Search, SearchSection};
 pub use spec::{Cost, Method, Metric, SearchSpec};
 pub use trial::{Decision, Trial};

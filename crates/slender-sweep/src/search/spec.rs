@@ -5,8 +5,8 @@
 use super::asha::Asha;
 use super::trial::{Decision, Trial};
 use super::tune::Tune;
+use crate::facts::RunFacts;
 use serde::{Deserialize, Serialize};
-use slender_config::Accounting;
 
 /// How the budget is dealt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,22 +69,31 @@ impl Cost {
         }
     }
 
-    /// Its value for a model trained on `tokens` tokens and read with a context of `context` tokens.
+    /// Its value for a run; `None` where the vocabulary is not known yet.
     ///
-    /// Decoding reads every weight (2 bytes) but the embedding's other rows, and the cache of the context.
-    pub fn of(self, accounting: &Accounting, tokens: u64, context: u64) -> f64 {
+    /// Decoding a token with a context of the training length moves, at 16 bits a number, the weights of the
+    /// blocks (again for every pass over the stack, where blocks are shared in another order than
+    /// immediately), the output projection, one row of the embedding and the key-value cache.
+    pub fn of(self, facts: &RunFacts) -> Option<f64> {
+        let accounting = facts.accounting.as_ref()?;
         let value = match self {
             Self::ParamsTotal => accounting.params_total,
             Self::ParamsNonEmbedding => accounting.params_non_embedding,
             Self::TrainFlops => {
-                return accounting.train_flops_per_token as f64 * tokens as f64;
+                let tokens = facts.total_steps * facts.tokens_per_step;
+                return Some(accounting.train_flops_per_token as f64 * tokens as f64);
             }
             Self::ForwardFlops => accounting.forward_flops_per_token,
             Self::DecodeBytes => {
-                2 * accounting.params_total + accounting.kv_cache_bytes_per_token * context
+                let again = !matches!(facts.sharing.as_str(), "none" | "immediate");
+                let reads = if again { facts.repeats as u64 } else { 1 };
+                let tables = if facts.tie_embeddings { 1 } else { 2 };
+                let table = accounting.params_embedding / tables;
+                let weights = reads * accounting.params_non_embedding + table + facts.dim as u64;
+                2 * weights + accounting.kv_cache_bytes_per_token * facts.seq_len as u64
             }
         };
-        value as f64
+        Some(value as f64)
     }
 }
 

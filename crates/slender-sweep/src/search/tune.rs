@@ -65,7 +65,7 @@ impl Tune {
 }
 
 /// A parabola through losses over the logarithm of the tuned value.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Parabola {
     /// Where it is lowest.
     pub at: f64,

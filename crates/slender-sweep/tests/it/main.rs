@@ -2,6 +2,7 @@
 
 mod common;
 mod configs;
+mod front;
 mod leaderboard;
 mod manifest;
 mod report;

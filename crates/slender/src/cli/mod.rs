@@ -1,10 +1,16 @@
 //! The command line: what can be typed. The doc comments are the help text and `docs/cli.md`.
 
+mod coord;
 mod export;
+mod front;
 mod import;
+mod search;
 
+pub use coord::CoordCheckArgs;
 pub use export::{ExportArgs, ExportFormat, Sharing};
+pub use front::ParetoArgs;
 pub use import::ImportArgs;
+pub use search::SearchCommand;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -38,6 +44,9 @@ pub enum Command {
     /// Train, evaluate and compare several configurations.
     #[command(subcommand)]
     Sweep(SweepCommand),
+    /// Search shapes and hyperparameters: checks and answers around a sweep.
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// Write the untrained model of a configuration as a Hugging Face folder.
     Init(InitArgs),
     /// Read a model of the Llama family into a folder that slender evaluates, trains and exports.

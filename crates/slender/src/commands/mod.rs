@@ -3,12 +3,15 @@
 pub mod bench;
 pub mod compare;
 pub mod config;
+pub mod coord;
 pub mod data;
 pub mod eval;
 pub mod export;
+pub mod front;
 pub mod import;
 pub mod init;
 pub mod inspect;
+pub mod search;
 pub mod sweep;
 pub mod train;
 

@@ -1,0 +1,250 @@
+//! The Pareto front of a sweep: the runs that no other beats in every objective.
+
+use super::pareto::{fronts, hypervolume};
+use super::spec::Cost;
+use crate::results::{RunResult, SweepResults};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// What runs are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// Validation loss, nats per token; the smaller, the better.
+    ValidLoss,
+    /// Validation bits per byte; the smaller, the better.
+    ValidBitsPerByte,
+    /// Mean score over the tasks, a fraction; the larger, the better.
+    Score,
+    /// A quantity that the shape decides; the smaller, the better.
+    Cost(Cost),
+}
+
+impl Objective {
+    /// Name on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ValidLoss => "valid_loss",
+            Self::ValidBitsPerByte => "valid_bits_per_byte",
+            Self::Score => "score",
+            Self::Cost(cost) => cost.name(),
+        }
+    }
+
+    /// Every objective.
+    pub fn all() -> Vec<Self> {
+        let measured = [Self::ValidLoss, Self::ValidBitsPerByte, Self::Score];
+        let costs = Cost::ALL.map(Self::Cost);
+        measured.into_iter().chain(costs).collect()
+    }
+
+    /// Whether a larger value is better.
+    pub fn larger_is_better(self) -> bool {
+        self == Self::Score
+    }
+
+    /// Its value for a run.
+    fn of(self, run: &RunResult) -> Option<f64> {
+        match self {
+            Self::ValidLoss => run.valid_loss,
+            Self::ValidBitsPerByte => run.valid_bits_per_byte,
+            Self::Score => run.average.as_ref().map(|average| average.mean),
+            Self::Cost(cost) => cost.of(&run.facts),
+        }
+        .filter(|value| value.is_finite())
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Objective {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = Self::all();
+        all.iter()
+            .find(|known| known.name() == text)
+            .copied()
+            .ok_or_else(|| {
+                let names: Vec<&str> = all.iter().map(|known| known.name()).collect();
+                format!("use one of {}", names.join(", "))
+            })
+    }
+}
+
+/// A run, or the mean over the seeds of a variant, among the others.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FrontPoint {
+    /// Name of the variant.
+    pub name: String,
+    /// Runs it is the mean of.
+    pub runs: usize,
+    /// Value of every objective, in their order.
+    pub values: Vec<f64>,
+    /// 0 on the front, 1 on the front of the rest, and so on.
+    pub rank: usize,
+}
+
+/// All compared runs and how they stand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Front {
+    /// Names of the objectives.
+    pub objectives: Vec<&'static str>,
+    /// For every objective, whether a larger value is better.
+    pub larger_is_better: Vec<bool>,
+    /// The points, by rank and then by the last objective.
+    pub points: Vec<FrontPoint>,
+    /// Names of runs that were left out, and why.
+    pub left_out: Vec<(String, String)>,
+    /// Share of the box between the best and the worst of every objective that the front dominates, with
+    /// sizes on a logarithmic scale: 0 to 1, larger is better. `None` with fewer than two points.
+    pub hypervolume: Option<f64>,
+}
+
+/// Compares the fully trained runs of a sweep; `variants` names the variant of each run.
+pub fn front(
+    results: &SweepResults,
+    objectives: &[Objective],
+    variants: &BTreeMap<String, String>,
+) -> Front {
+    let mut sums: BTreeMap<String, (usize, Vec<f64>)> = BTreeMap::new();
+    let mut left_out = Vec::new();
+    for run in &results.runs {
+        if !run.state.is_trained() {
+            let why = format!(
+                "it is {} at step {} of {}",
+                run.state.words(),
+                run.step,
+                run.facts.total_steps
+            );
+            left_out.push((run.name.clone(), why));
+            continue;
+        }
+        let mut values = Vec::with_capacity(objectives.len());
+        for objective in objectives {
+            match objective.of(run) {
+                Some(value) => values.push(value),
+                None => left_out.push((run.name.clone(), format!("it has no {objective}"))),
+            }
+        }
+        if values.len() < objectives.len() {
+            continue;
+        }
+        let variant = variants.get(&run.name).unwrap_or(&run.name).clone();
+        let (count, sum) = sums
+            .entry(variant)
+            .or_insert_with(|| (0, vec![0.0; values.len()]));
+        *count += 1;
+        for (sum, value) in sum.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+    let mut points: Vec<FrontPoint> = (sums.into_iter())
+        .map(|(name, (runs, sum))| FrontPoint {
+            name,
+            runs,
+            values: sum.iter().map(|sum| sum / runs as f64).collect(),
+            rank: 0,
+        })
+        .collect();
+    let small = |point: &FrontPoint| -> Vec<f64> {
+        let pairs = point.values.iter().zip(objectives);
+        pairs
+            .map(|(value, o)| if o.larger_is_better() { -value } else { *value })
+            .collect()
+    };
+    let places: Vec<Vec<f64>> = points.iter().map(small).collect();
+    for (rank, front) in fronts(&places).into_iter().enumerate() {
+        for index in front {
+            points[index].rank = rank;
+        }
+    }
+    let boxed = boxed(&places, objectives);
+    let reference = vec![1.0; objectives.len()];
+    let volume = (points.len() > 1).then(|| hypervolume(&boxed, &reference));
+    points.sort_by(|a, b| {
+        let last = |point: &FrontPoint| point.values.last().copied().unwrap_or(0.0);
+        a.rank
+            .cmp(&b.rank)
+            .then(last(a).total_cmp(&last(b)))
+            .then(a.name.cmp(&b.name))
+    });
+    Front {
+        objectives: objectives
+            .iter()
+            .map(|objective| objective.name())
+            .collect(),
+        larger_is_better: objectives.iter().map(|o| o.larger_is_better()).collect(),
+        points,
+        left_out,
+        hypervolume: volume,
+    }
+}
+
+/// Every objective stretched to 0 (best) … 1 (worst), costs by their logarithm.
+fn boxed(places: &[Vec<f64>], objectives: &[Objective]) -> Vec<Vec<f64>> {
+    let scale = |value: f64, objective: &Objective| match objective {
+        Objective::Cost(_) => value.max(f64::MIN_POSITIVE).ln(),
+        _ => value,
+    };
+    let scaled: Vec<Vec<f64>> = (places.iter())
+        .map(|place| {
+            place
+                .iter()
+                .zip(objectives)
+                .map(|(v, o)| scale(*v, o))
+                .collect()
+        })
+        .collect();
+    let bound = |index: usize, pick: fn(f64, f64) -> f64| {
+        let values = scaled.iter().map(|place| place[index]);
+        values.reduce(pick).unwrap_or(0.0)
+    };
+    let stretch = |place: &Vec<f64>| -> Vec<f64> {
+        let one = |(index, value): (usize, &f64)| {
+            let (low, high) = (bound(index, f64::min), bound(index, f64::max));
+            if high > low {
+                (value - low) / (high - low)
+            } else {
+                0.0
+            }
+        };
+        place.iter().enumerate().map(one).collect()
+    };
+    scaled.iter().map(stretch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objectives_have_names_that_are_read_back() {
+        for objective in Objective::all() {
+            assert_eq!(objective.name().parse(), Ok(objective));
+        }
+        let said = "size".parse::<Objective>().unwrap_err();
+        assert!(
+            said.contains("valid_loss, ") && said.contains("decode_bytes"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn sizes_are_compared_by_ratio_in_the_box() {
+        let objectives = [Objective::ValidLoss, Objective::Cost(Cost::ParamsTotal)];
+        let places = [vec![3.0, 1e6], vec![2.0, 1e8], vec![2.5, 1e7]];
+        let boxed = boxed(&places, &objectives);
+        let expected = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]];
+        for (point, expected) in boxed.iter().zip(expected) {
+            for (value, expected) in point.iter().zip(expected) {
+                assert!((value - expected).abs() < 1e-12, "{boxed:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `slender search`.
+
+use super::{CoordCheckArgs, ParetoArgs};
+use clap::Subcommand;
+
+/// `slender search`.
+#[derive(Subcommand, Debug)]
+pub enum SearchCommand {
+    /// List the models of a sweep that no other beats in every respect.
+    Pareto(ParetoArgs),
+    /// Check that activations, and what training does to them, do not depend on the width.
+    CoordCheck(CoordCheckArgs),
+}

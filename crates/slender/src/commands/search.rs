@@ -1,0 +1,15 @@
+//! `slender search`.
+
+use crate::cli::SearchCommand;
+use crate::commands::{coord, front};
+use crate::error::CliError;
+use slender_trainer::exit;
+
+/// Searches; returns the exit code.
+pub fn run(command: &SearchCommand) -> Result<i32, CliError> {
+    match command {
+        SearchCommand::Pareto(args) => front::pareto(args)?,
+        SearchCommand::CoordCheck(args) => coord::run(args)?,
+    }
+    Ok(exit::FINISHED)
+}
