@@ -43,6 +43,7 @@ fuzz *args:
 docs:
     cargo slender config reference > docs/config.md
     cargo slender config reference --cli > docs/cli.md
+    cargo slender config reference --sweep > docs/sweep-file.md
 
 # Compare the losses of the CPU and GPU backends on the smallest model.
 devices:

@@ -14,6 +14,7 @@ mod model;
 mod scaling;
 pub mod schema;
 mod shape;
+pub mod sweep;
 mod train;
 mod validate;
 
@@ -61,17 +62,29 @@ impl Config {
     /// # Errors
     /// All problems found, each with file, line, key and a hint.
     pub fn load(file: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let mut merged = read_merged(file, sets)?;
+        let merged = read_merged(file, sets)?;
+        if merged.table.contains_key("sweep") {
+            return Err(ConfigError::Invalid(vec![Problem {
+                origin: merged.origin("sweep"),
+                key: "sweep".into(),
+                message: "this is a sweep file, not the configuration of one run".into(),
+                hint: Some("use `slender sweep run FILE` or `slender sweep plan FILE`".into()),
+            }]));
+        }
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        Self::from_merged(merged, &stem)
+    }
+
+    /// The configuration of a merged tree; `name` is the run's unless it says its own.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_merged(mut merged: Merged, name: &str) -> Result<Self, ConfigError> {
         // An inherited budget is dropped by setting it to 0, or by giving the other one in the leaf.
         drop_zero_budget(&mut merged);
         let mut config = load::deserialize(&merged).map_err(ConfigError::Invalid)?;
         validate::resolve(&mut config, &merged).map_err(ConfigError::Invalid)?;
-        if config.run.name.is_none() {
-            let stem = file
-                .file_stem()
-                .map(|stem| stem.to_string_lossy().into_owned());
-            config.run.name = stem;
-        }
+        config.run.name.get_or_insert_with(|| name.to_owned());
         Ok(config)
     }
 

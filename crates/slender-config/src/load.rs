@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// A merged configuration tree and the origin of each of its values.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Merged {
     /// The file that was asked for.
     pub file: PathBuf,
@@ -37,6 +37,51 @@ impl Merged {
             }
             path = &path[..path.rfind(['.', '['])?];
         }
+    }
+
+    /// Whether the table at `path` was written inline (`{ … }`).
+    pub(crate) fn is_inline(&self, path: &str) -> bool {
+        self.origins.contains_key(&format!("{path}{INLINE}"))
+    }
+
+    /// The value at a dotted path.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        let mut parts = key.split('.');
+        let first = self.table.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// Drops the value at a dotted path, if there is one.
+    pub(crate) fn remove(&mut self, key: &str) {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+        let mut table = Some(&mut self.table);
+        for part in section.split('.').filter(|part| !part.is_empty()) {
+            table = table.and_then(|table| table.get_mut(part)?.as_table_mut());
+        }
+        if table.is_some_and(|table| table.remove(name).is_some()) {
+            self.origins.retain(|known, _| !is_below(known, key));
+        }
+    }
+
+    /// Replaces the value at a dotted path as a whole.
+    ///
+    /// # Errors
+    /// What is wrong with the path.
+    pub(crate) fn set(
+        &mut self,
+        key: &str,
+        value: Value,
+        origin: Option<Origin>,
+    ) -> Result<(), String> {
+        let keys: Vec<&str> = key.split('.').map(str::trim).collect();
+        if keys.iter().any(|key| key.is_empty()) {
+            return Err("the key has an empty part".into());
+        }
+        self.origins.retain(|known, _| !is_below(known, key));
+        if let Some(origin) = origin {
+            self.origins.insert(key.to_owned(), origin);
+        }
+        set_in(&mut self.table, &keys, value)
     }
 
     fn overlay(&mut self, above: Merged) {
@@ -171,7 +216,7 @@ fn read_chain(file: &Path, chain: &mut Vec<(PathBuf, PathBuf)>) -> Result<Merged
 }
 
 /// Parses one TOML text; relative paths in it are made relative to `file`'s folder.
-fn parse(text: &str, file: &Path) -> Result<Merged, ConfigError> {
+pub(crate) fn parse(text: &str, file: &Path) -> Result<Merged, ConfigError> {
     let line_of = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
     let document = toml_edit::Document::parse(text).map_err(|error| ConfigError::Syntax {
         file: file.to_owned(),
@@ -287,6 +332,22 @@ impl Walker<'_> {
     }
 }
 
+/// Makes the paths in the value of one key relative to `folder`, as [`resolve_paths`] does for a whole
+/// file.
+pub(crate) fn resolve_path(key: &str, value: &mut Value, folder: &Path) {
+    let folder = folder
+        .canonicalize()
+        .or_else(|_| std::env::current_dir())
+        .unwrap_or_default();
+    let mut tree = Merged::default();
+    if tree.set(key, value.clone(), None).is_ok() {
+        resolve_paths(&mut tree.table, &folder);
+        if let Some(resolved) = tree.get(key) {
+            value.clone_from(resolved);
+        }
+    }
+}
+
 /// Paths that a config file writes are relative to that file, wherever the command runs.
 fn resolve_paths(table: &mut Table, folder: &Path) {
     let resolve = |value: &mut Value| {
@@ -314,7 +375,7 @@ fn resolve_paths(table: &mut Table, folder: &Path) {
     }
 }
 
-fn apply_set(merged: &mut Merged, argument: &str) -> Result<(), ConfigError> {
+pub(crate) fn apply_set(merged: &mut Merged, argument: &str) -> Result<(), ConfigError> {
     let error = |message: String| ConfigError::Set {
         argument: argument.to_owned(),
         message,
@@ -432,7 +493,7 @@ fn missing_key(merged: &Merged, key: String) -> Problem {
 }
 
 /// A deserializer's message without Rust's names of types.
-fn plain_words(message: &str) -> String {
+pub(crate) fn plain_words(message: &str) -> String {
     let Some((found, expected)) = message.rsplit_once(", expected ") else {
         return message.to_owned();
     };

@@ -187,6 +187,30 @@ pub fn reference_markdown() -> String {
     out
 }
 
+/// The sections of a schema's top level: tables, lists of tables, and tables with free keys.
+pub(crate) fn sections_markdown(out: &mut String, schema: &Value) {
+    for (name, section) in properties(schema).into_iter().flatten() {
+        let items = section.get("items");
+        if let Some(table) = items.filter(|items| properties(items).is_some()) {
+            let mut table = table.clone();
+            table["description"] = section["description"].clone();
+            section_markdown(out, &format!("[{name}]"), &table);
+        } else if properties(section).is_some() {
+            section_markdown(out, name, section);
+        } else {
+            let title = section["description"].as_str().unwrap_or_default();
+            let _ = write!(out, "\n## `[{name}]`\n\n{title}\n");
+        }
+    }
+}
+
+/// The schema of the table that `schema` allows, and whose keys it lists.
+#[cfg(test)]
+pub(crate) fn table_keys(schema: &Value) -> Vec<String> {
+    let known = properties(schema).into_iter().flatten();
+    known.map(|(key, _)| key.clone()).collect()
+}
+
 fn section_markdown(out: &mut String, path: &str, section: &Value) {
     let title = section
         .get("description")

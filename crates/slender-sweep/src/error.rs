@@ -14,6 +14,21 @@ pub enum PlanProblem {
         /// Its problems.
         source: ConfigError,
     },
+    /// A sweep file, or a configuration that it makes, is not sound.
+    #[error("{source}")]
+    SweepFile {
+        /// Its problems, each with its place.
+        source: ConfigError,
+    },
+    /// A sweep directory is to be changed.
+    #[error(
+        "{dir} is a sweep directory: its runs are what they are\n  hint: name it alone, without --set and --seeds; to add runs to it, name configurations or a sweep file and --dir {dir}",
+        dir = dir.display()
+    )]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// Two configurations would share one run directory.
     #[error(
         "two configurations name their run `{name}`: {first} and {second}\n  hint: rename one file, or give one of them its own run.name",
@@ -57,7 +72,9 @@ pub enum PlanProblem {
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// Nothing to do.
-    #[error("no configuration given\n  hint: name one or more, such as configs/smoke-*.toml")]
+    #[error(
+        "no configuration given\n  hint: name one or more, such as configs/smoke-*.toml, or a sweep file"
+    )]
     NoConfigs,
     /// Configurations that cannot be swept; nothing was started.
     #[error("nothing was started: {} in the sweep's configurations\n{}", count(.0.len()), join(.0))]

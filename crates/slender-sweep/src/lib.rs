@@ -10,7 +10,9 @@ mod analysis;
 mod chart;
 mod child;
 mod collect;
+mod cost;
 mod depth;
+mod done;
 mod error;
 mod facts;
 mod files;
@@ -43,6 +45,8 @@ pub use analysis::{
 };
 pub use child::Stop;
 pub use collect::collect;
+pub use cost::{PLAN_FORMAT, PlanCost, PlanTotal, RunCost};
+pub use done::{DoneRuns, Elsewhere};
 pub use error::{PlanProblem, SweepError};
 pub use facts::RunFacts;
 pub use leaderboard::{Board, Entry, LEADERBOARD_FORMAT, Leaderboard, Ranked, leaderboard};

@@ -1,6 +1,7 @@
 //! From configuration files to a list of runs, before anything starts.
 //!
-//! Every configuration is loaded and checked first, and all problems are reported together: a
+//! A sweep is a list of configurations, a sweep file, or a sweep directory that exists; each gives
+//! [`PlannedRun`]s. Every configuration is loaded and checked first, and all problems are reported together: a
 //! sweep that dies on its ninth file after eight hours of training helps nobody.
 
 use crate::error::{PlanProblem, SweepError};
@@ -8,16 +9,19 @@ use crate::facts::RunFacts;
 use crate::manifest::{Manifest, config_of};
 use crate::paper;
 use serde_json::Value;
+use slender_config::sweep::{Expanded, SweepFile, is_sweep_file};
 use slender_config::{Config, DataConfig};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What to sweep, where, and how.
 #[derive(Clone, Debug)]
 pub struct SweepOptions {
-    /// The configurations, one run each.
+    /// Configurations, one run each; sweep files; or a sweep directory, whose runs go on.
     pub configs: Vec<PathBuf>,
+    /// Seeds in place of those of a sweep file.
+    pub seeds: Option<Vec<u64>>,
     /// `section.key=value` overrides for every run.
     pub sets: Vec<String>,
     /// The sweep directory; runs go to `runs/<name>` inside it.
@@ -43,6 +47,7 @@ impl SweepOptions {
     pub fn new(configs: Vec<PathBuf>, dir: PathBuf, program: PathBuf) -> Self {
         Self {
             configs,
+            seeds: None,
             sets: Vec::new(),
             dir,
             jobs: 1,
@@ -54,11 +59,29 @@ impl SweepOptions {
         }
     }
 
+    /// The sweep file that all runs come from, if there is one.
+    pub fn source(&self) -> Option<&Path> {
+        match self.configs.as_slice() {
+            [one] if is_sweep_file(one) => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Whether the runs are those that the sweep directory holds.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.configs.as_slice(), [one] if one.is_dir())
+    }
+
     /// CPU threads of one run, if the sweep decides them: with one job, or with a `run.threads` of
     /// the user's own, it does not.
     pub fn threads_per_run(&self) -> Option<usize> {
         let own = |set: &String| set.trim_start().starts_with("run.threads");
-        let jobs = self.jobs.min(self.configs.len());
+        let lists = |path: &PathBuf| path.is_dir() || is_sweep_file(path);
+        let most = match self.configs.iter().any(lists) {
+            true => usize::MAX,
+            false => self.configs.len(),
+        };
+        let jobs = self.jobs.min(most);
         if jobs <= 1 || self.sets.iter().any(own) {
             return None;
         }
@@ -147,40 +170,128 @@ pub fn plan(options: &SweepOptions) -> Result<Vec<PlannedRun>, SweepError> {
     if options.configs.is_empty() {
         return Err(SweepError::NoConfigs);
     }
-    let mut runs: Vec<PlannedRun> = Vec::new();
-    let mut problems = Vec::new();
+    let mut planner = Planner {
+        options,
+        runs: Vec::new(),
+        names: HashMap::new(),
+        problems: Vec::new(),
+        data: Vec::new(),
+    };
     for path in &options.configs {
-        match plan_one(path, options) {
-            Err(problem) => problems.push(problem),
-            Ok(run) => {
-                if let Some(first) = runs.iter().find(|known| known.name == run.name) {
-                    problems.push(PlanProblem::SameName {
-                        name: run.name,
-                        first: first.config_path.clone(),
-                        second: run.config_path,
-                    });
-                } else {
-                    runs.push(run);
-                }
+        if path.is_dir() {
+            if options.configs.len() > 1 || !options.sets.is_empty() || options.seeds.is_some() {
+                let dir = path.clone();
+                planner.problems.push(PlanProblem::Directory { dir });
+                continue;
             }
+            return read_plan(path);
+        } else if is_sweep_file(path) {
+            planner.sweep_file(path);
+        } else {
+            planner.config(path);
         }
     }
-    if problems.is_empty() {
-        Ok(runs)
+    if planner.problems.is_empty() {
+        Ok(planner.runs)
     } else {
-        Err(SweepError::Plan(problems))
+        Err(SweepError::Plan(planner.problems))
     }
 }
 
-fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProblem> {
-    let mut sets = options.sets.clone();
-    if let Some(device) = &options.device {
-        sets.push(format!("run.device={device}"));
+/// A plan in the making.
+struct Planner<'a> {
+    options: &'a SweepOptions,
+    runs: Vec<PlannedRun>,
+    /// Name → index of its run.
+    names: HashMap<String, usize>,
+    problems: Vec<PlanProblem>,
+    /// Data sections and what names their content, which costs a look at the text.
+    data: Vec<(DataConfig, Option<String>)>,
+}
+
+impl Planner<'_> {
+    fn sets(&self) -> Vec<String> {
+        let mut sets = self.options.sets.clone();
+        if let Some(device) = &self.options.device {
+            sets.push(format!("run.device={device}"));
+        }
+        sets
     }
-    let config = Config::load(path, &sets).map_err(|source| PlanProblem::Config {
-        file: path.to_owned(),
-        source,
-    })?;
+
+    fn config(&mut self, path: &Path) {
+        match Config::load(path, &self.sets()) {
+            Err(source) => self.problems.push(PlanProblem::Config {
+                file: path.to_owned(),
+                source,
+            }),
+            Ok(config) => self.add(
+                path,
+                Expanded {
+                    name: config.name().to_owned(),
+                    variant: config.name().to_owned(),
+                    seed: config.run.seed,
+                    axes: BTreeMap::new(),
+                    config,
+                },
+            ),
+        }
+    }
+
+    fn sweep_file(&mut self, path: &Path) {
+        let seeds = self.options.seeds.as_deref();
+        let expanded = SweepFile::read(path).and_then(|file| file.expand(&self.sets(), seeds));
+        match expanded {
+            Err(source) => self.problems.push(PlanProblem::SweepFile { source }),
+            Ok(runs) => runs.into_iter().for_each(|run| self.add(path, run)),
+        }
+    }
+
+    fn add(&mut self, path: &Path, run: Expanded) {
+        if let Some(first) = self.names.get(&run.name) {
+            self.problems.push(PlanProblem::SameName {
+                name: run.name,
+                first: self.runs[*first].config_path.clone(),
+                second: path.to_owned(),
+            });
+            return;
+        }
+        let data = self.data_id(&run.config.data);
+        match planned(path, self.options, run, data) {
+            Err(problem) => self.problems.push(problem),
+            Ok(run) => {
+                self.names.insert(run.name.clone(), self.runs.len());
+                self.runs.push(run);
+            }
+        }
+    }
+
+    fn data_id(&mut self, data: &DataConfig) -> Option<String> {
+        // The order of sequences is no part of what is prepared.
+        let mut key = data.clone();
+        key.order_seed = None;
+        if let Some((_, id)) = self.data.iter().find(|(known, _)| *known == key) {
+            return id.clone();
+        }
+        let id = (self.options.data_id)(data);
+        self.data.push((key, id.clone()));
+        id
+    }
+}
+
+/// Checks a run against the paper's rows and against what its directory holds.
+fn planned(
+    path: &Path,
+    options: &SweepOptions,
+    run: Expanded,
+    data: Option<String>,
+) -> Result<PlannedRun, PlanProblem> {
+    let Expanded {
+        name,
+        variant,
+        seed,
+        axes,
+        config,
+    } = run;
     if let Some(row) = &config.run.paper_row
         && paper::row(row).is_none()
     {
@@ -190,7 +301,6 @@ fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProbl
             nearest: paper::nearest_id(row).to_owned(),
         });
     }
-    let name = config.name().to_owned();
     let relative_dir = Path::new("runs").join(&name);
     let dir = options.dir.join(&relative_dir);
     // A run with checkpoints stays what it is: its results are not to be mixed with another's.
@@ -202,10 +312,10 @@ fn plan_one(path: &Path, options: &SweepOptions) -> Result<PlannedRun, PlanProbl
         }
     }
     Ok(PlannedRun {
-        variant: name.clone(),
-        seed: config.run.seed,
-        axes: BTreeMap::new(),
-        identity: config.identity((options.data_id)(&config.data).as_deref()),
+        variant,
+        seed,
+        axes,
+        identity: config.identity(data.as_deref()),
         facts: RunFacts::of(&config),
         dir,
         relative_dir,

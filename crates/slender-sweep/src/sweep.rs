@@ -86,7 +86,9 @@ pub fn run_sweep(
     progress: &(dyn Fn(&Event) + Sync),
 ) -> Result<SweepOutcome, SweepError> {
     let runs = plan(options)?;
-    Manifest::merge_plan(&options.dir, &runs, None)?;
+    if !options.is_directory() {
+        Manifest::merge_plan(&options.dir, &runs, options.source())?;
+    }
     let jobs = options.jobs.clamp(1, runs.len());
     progress(&Event::Planned {
         runs: runs.len(),

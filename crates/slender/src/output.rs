@@ -17,3 +17,25 @@ pub fn json(value: &serde_json::Value) {
 pub fn talk(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
+
+/// Rows as lines of aligned columns; the columns of `left` start at their left edge.
+pub fn table(rows: &[Vec<String>], left: &[usize]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells: Vec<String> = cells
+            .map(|(i, (cell, &width))| match left.contains(&i) {
+                true => format!("{cell:<width$}"),
+                false => format!("{cell:>width$}"),
+            })
+            .collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}

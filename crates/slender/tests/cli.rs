@@ -120,7 +120,7 @@ fn help_names_every_command() {
     let folder = Folder::new();
     let help = folder.stdout(&["--help"]);
     for command in [
-        "train", "eval", "sweep", "init", "inspect", "bench", "config", "data",
+        "train", "eval", "sweep", "search", "init", "inspect", "bench", "config", "data",
     ] {
         assert!(
             help.contains(&format!("\n  {command} ")),
@@ -153,6 +153,7 @@ fn the_generated_pages_are_up_to_date() {
     for (name, arguments) in [
         ("config.md", &["config", "reference"][..]),
         ("cli.md", &["config", "reference", "--cli"][..]),
+        ("sweep-file.md", &["config", "reference", "--sweep"][..]),
     ] {
         let same = page(name) == folder.stdout(arguments);
         assert!(

@@ -2,8 +2,11 @@
 
 mod common;
 mod configs;
+mod experiments;
 mod front;
 mod leaderboard;
 mod manifest;
+mod plans;
 mod report;
+mod space;
 mod sweep;

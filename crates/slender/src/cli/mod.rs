@@ -4,13 +4,17 @@ mod coord;
 mod export;
 mod front;
 mod import;
+mod plan;
 mod search;
+mod shapes;
 
 pub use coord::CoordCheckArgs;
 pub use export::{ExportArgs, ExportFormat, Sharing};
 pub use front::ParetoArgs;
 pub use import::ImportArgs;
+pub use plan::PlanArgs;
 pub use search::SearchCommand;
+pub use shapes::ShapesArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -271,6 +275,8 @@ fn task_split(text: &str) -> Result<(String, String), String> {
 pub enum SweepCommand {
     /// Train and evaluate configurations, then write the report. Starting it again resumes it.
     Run(SweepArgs),
+    /// Print the runs of a sweep with their costs, and which are done already; nothing is started.
+    Plan(PlanArgs),
     /// Rewrite the report of a sweep directory from its runs.
     Report {
         /// Sweep directory.
@@ -287,21 +293,53 @@ pub enum SweepCommand {
     },
 }
 
+/// The seeds of `--seeds`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeedList(pub Vec<u64>);
+
+fn seeds(text: &str) -> Result<SeedList, String> {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let found: Option<Vec<u64>> = match text.split_once(',') {
+        Some(_) => text.trim_end_matches(',').split(',').map(number).collect(),
+        None => number(text)
+            .filter(|n| *n <= 10_000)
+            .map(|count| (0..count).collect()),
+    };
+    let sound = |seeds: &Vec<u64>| {
+        let distinct: std::collections::BTreeSet<_> = seeds.iter().collect();
+        !seeds.is_empty() && distinct.len() == seeds.len()
+    };
+    let hint = "write a number such as 3 (for 0, 1 and 2), or different seeds such as 3,4 (a lone one as 3,)";
+    found
+        .filter(sound)
+        .map(SeedList)
+        .ok_or_else(|| hint.to_owned())
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    slender_config::sweep::parse_quantity(text)
+        .filter(|number| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "write a number above 0, such as 3.6e11".to_owned())
+}
+
 /// `slender sweep run`.
 #[derive(Args, Debug)]
 pub struct SweepArgs {
-    /// Configuration files.
+    /// Configuration files, a sweep file, or a sweep directory to go on with.
     #[arg(required = true)]
     pub configs: Vec<PathBuf>,
     /// Override a key in every configuration; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Sweep directory. Default: sweeps/NAME, from what the configurations' names share.
+    /// Seeds instead of the sweep file's: a number of them, or a list such as 3,4.
+    #[arg(long, value_parser = seeds)]
+    pub seeds: Option<SeedList>,
+    /// Sweep directory. Default: sweeps/NAME, from the sweep file, or from what the configurations' names share.
     #[arg(long)]
     pub dir: Option<PathBuf>,
-    /// Runs at the same time; CPU threads are divided among them.
-    #[arg(long, short, default_value_t = 1)]
-    pub jobs: usize,
+    /// Runs at the same time; CPU threads are divided among them. Default: the sweep file's, else 1.
+    #[arg(long, short)]
+    pub jobs: Option<usize>,
     /// flex (CPU), ndarray, wgpu or cuda, with an optional index such as cuda:1.
     #[arg(long)]
     pub device: Option<String>,
@@ -367,12 +405,20 @@ pub enum ConfigCommand {
     /// Print the resolved configuration as TOML.
     Show(ConfigArgs),
     /// Print a JSON Schema of configuration files, for editors.
-    Schema,
-    /// Print the reference of all keys (docs/config.md) or of all commands (docs/cli.md), as Markdown.
+    Schema {
+        /// Of sweep files.
+        #[arg(long)]
+        sweep: bool,
+    },
+    /// Print the reference of all keys (docs/config.md), of all commands (docs/cli.md) or of sweep files
+    /// (docs/sweep-file.md), as Markdown.
     Reference {
         /// Of the commands instead of the configuration keys.
         #[arg(long)]
         cli: bool,
+        /// Of sweep files instead of the configuration keys.
+        #[arg(long, conflicts_with = "cli")]
+        sweep: bool,
     },
 }
 

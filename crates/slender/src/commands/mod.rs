@@ -11,7 +11,9 @@ pub mod front;
 pub mod import;
 pub mod init;
 pub mod inspect;
+pub mod plan;
 pub mod search;
+pub mod shapes;
 pub mod sweep;
 pub mod train;
 

@@ -3,10 +3,11 @@
 use crate::cli::{SweepArgs, SweepCommand};
 use crate::commands::train::check_names;
 use crate::error::CliError;
-use crate::output;
-use slender_config::{DataConfig, DeviceSpec, SourceKind, TokenizerKind};
+use crate::{commands, output};
+use slender_config::sweep::{SweepFile, is_sweep_file};
+use slender_config::{DataConfig, SourceKind, TokenizerKind};
 use slender_sweep::{
-    Reporter, Stop, SweepOptions, collect, leaderboard, plan, run_sweep, write_report,
+    PlannedRun, Reporter, Stop, SweepOptions, collect, leaderboard, plan, run_sweep, write_report,
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub fn run(command: &SweepCommand) -> Result<i32, CliError> {
     match command {
         SweepCommand::Run(args) => sweep(args),
+        SweepCommand::Plan(args) => commands::plan::run(args),
         SweepCommand::Report { dir } => {
             let files = write_report(&collect(dir)?, dir)?;
             output::data(&format!("{}\n", files.html.display()));
@@ -30,23 +32,19 @@ pub fn run(command: &SweepCommand) -> Result<i32, CliError> {
 }
 
 fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
-    let dir = args
-        .dir
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("sweeps").join(name_of(&args.configs)));
+    let dir = dir_of(&args.configs, args.dir.as_deref())?;
     let program =
         std::env::current_exe().map_err(|error| CliError::Io("this program".into(), error))?;
     let mut options = SweepOptions::new(args.configs.clone(), dir, program);
     options.sets = args.sets.clone();
-    options.jobs = args.jobs.max(1);
+    options.seeds = args.seeds.as_ref().map(|seeds| seeds.0.clone());
+    let own = options.source().map(SweepFile::read).transpose()?;
+    let own = own.and_then(|file| file.jobs);
+    options.jobs = args.jobs.or(own).unwrap_or(1).max(1);
     options.device = args.device.clone();
     options.retry_failed = args.retry_failed;
     options.data_id = data_id;
-    for planned in plan(&options)? {
-        check_names(&planned.config)?;
-        let device = args.device.as_deref().unwrap_or(&planned.config.run.device);
-        device.parse::<DeviceSpec>()?;
-    }
+    check_plan(&plan(&options)?)?;
     let stop = Stop::on_signals().map_err(|error| CliError::Io("signals".into(), error))?;
     let reporter = Reporter::stderr();
     let outcome = run_sweep(&options, &stop, &|event| reporter.show(event))?;
@@ -64,9 +62,30 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
     })
 }
 
+/// Names in the configurations that only other crates can check.
+pub fn check_plan(runs: &[PlannedRun]) -> Result<(), CliError> {
+    runs.iter().try_for_each(|run| check_names(&run.config))
+}
+
+/// The sweep directory: as given, the one that is named instead of configurations, or `sweeps/NAME`.
+pub fn dir_of(configs: &[PathBuf], given: Option<&Path>) -> Result<PathBuf, CliError> {
+    match (configs, given) {
+        ([one], None) if one.is_dir() => Ok(one.clone()),
+        ([one], Some(dir)) if one.is_dir() && dir != one => Err(CliError::Usage(format!(
+            "{} is a sweep directory and --dir names another\n  hint: leave --dir out",
+            one.display()
+        ))),
+        (_, Some(dir)) => Ok(dir.to_owned()),
+        ([one], None) if is_sweep_file(one) => {
+            Ok(PathBuf::from("sweeps").join(SweepFile::read(one)?.name))
+        }
+        _ => Ok(PathBuf::from("sweeps").join(name_of(configs))),
+    }
+}
+
 /// The folder of a configuration's prepared data, whose name is a hash of its content; `None` where a
 /// hub would have to be asked.
-fn data_id(data: &DataConfig) -> Option<String> {
+pub fn data_id(data: &DataConfig) -> Option<String> {
     let hub = data.tokenizer.kind == TokenizerKind::Hub
         || (data.sources.iter()).any(|source| source.kind == SourceKind::Hub);
     if hub {
