@@ -29,7 +29,7 @@ impl Certainty {
         match self {
             Certainty::Established => "established",
             Certainty::Partial => "partly established",
-            Certainty::Undecided => "undecided: inside the noise",
+            Certainty::Undecided => "undecided",
             Certainty::Unknown => "not known: one seed",
         }
     }
@@ -166,14 +166,24 @@ pub(crate) fn verdict(results: &SweepResults) -> Option<(String, Certainty)> {
             };
             format!("By {measure}, {best}; {worse}, beyond the noise between seeds.")
         }
-        Certainty::Undecided => format!(
-            "By {measure}, no variant can be told from {leader}, which has the {} mean: the differences are not beyond the noise between seeds.",
-            if metric.less_is_better() {
-                "lowest"
-            } else {
-                "highest"
-            }
-        ),
+        Certainty::Undecided => {
+            let inside = |rival: &Rival<'_>| rival.verdict() == Verdict::InsideNoise;
+            let why = match ranking.rivals.iter().all(inside) {
+                true if ranking.rivals.len() == 1 => {
+                    "the difference is inside the noise between seeds"
+                }
+                true => "all differences are inside the noise between seeds",
+                false => "no difference is established",
+            };
+            format!(
+                "By {measure}, no variant can be told from {leader}, which has the {} mean: {why}.",
+                if metric.less_is_better() {
+                    "lowest"
+                } else {
+                    "highest"
+                }
+            )
+        }
         Certainty::Unknown => format!(
             "{leader} has the {} {measure} of {}, but with one seed the noise is not known, so no order of the variants is established.",
             if metric.less_is_better() {

@@ -10,7 +10,7 @@
 //! questions alone say (McNemar's test for a task).
 
 use super::metric::Metric;
-use super::variants::{Group, noise_of};
+use super::variants::Group;
 use crate::results::RunResult;
 use serde::Serialize;
 use slender_stats::{Estimate, Noise, crossed, holm_among, mcnemar};
@@ -107,18 +107,23 @@ pub struct Comparison {
     pub verdict: Verdict,
 }
 
-fn compared(metrics: &[Metric]) -> impl Iterator<Item = &Metric> {
+fn compared(metrics: &[(Metric, Option<Noise>)]) -> impl Iterator<Item = &(Metric, Option<Noise>)> {
     // Loss per token stands in where nothing measured bytes.
-    let bytes = metrics.contains(&Metric::BitsPerByte);
+    let bytes = metrics
+        .iter()
+        .any(|(metric, _)| *metric == Metric::BitsPerByte);
     metrics
         .iter()
-        .filter(move |metric| !bytes || **metric != Metric::Loss)
+        .filter(move |(metric, _)| !bytes || *metric != Metric::Loss)
 }
 
 /// The noise of every metric that has one.
-pub(crate) fn noise_floors(groups: &[Group<'_>], metrics: &[Metric]) -> Vec<NoiseFloor> {
-    let floor = |metric: &Metric| {
-        let noise = noise_of(groups, metric)?;
+pub(crate) fn noise_floors(
+    groups: &[Group<'_>],
+    metrics: &[(Metric, Option<Noise>)],
+) -> Vec<NoiseFloor> {
+    let floor = |(metric, noise): &(Metric, Option<Noise>)| {
+        let noise = (*noise)?;
         let counts = groups.iter().map(|group| group.by_seed(metric).len());
         let seeds = counts.filter(|n| *n > 0).min()?;
         Some(NoiseFloor {
@@ -132,11 +137,14 @@ pub(crate) fn noise_floors(groups: &[Group<'_>], metrics: &[Metric]) -> Vec<Nois
 }
 
 /// All comparisons, metric by metric.
-pub(crate) fn compare(groups: &[Group<'_>], metrics: &[Metric]) -> Vec<Comparison> {
+pub(crate) fn compare(
+    groups: &[Group<'_>],
+    metrics: &[(Metric, Option<Noise>)],
+) -> Vec<Comparison> {
     let mut all = Vec::new();
     let mut of_tasks = (Vec::new(), 0);
-    for metric in compared(metrics) {
-        let (mut own, tests) = pairs(groups, metric);
+    for (metric, noise) in compared(metrics) {
+        let (mut own, tests) = pairs(groups, metric, *noise);
         if matches!(metric, Metric::Task(_)) {
             of_tasks.0.append(&mut own);
             of_tasks.1 += tests;
@@ -151,8 +159,7 @@ pub(crate) fn compare(groups: &[Group<'_>], metrics: &[Metric]) -> Vec<Compariso
 }
 
 /// The comparisons of one metric, and how many pairs there are.
-fn pairs(groups: &[Group<'_>], metric: &Metric) -> (Vec<Comparison>, usize) {
-    let noise = noise_of(groups, metric);
+fn pairs(groups: &[Group<'_>], metric: &Metric, noise: Option<Noise>) -> (Vec<Comparison>, usize) {
     let with: Vec<&Group<'_>> = groups
         .iter()
         .filter(|group| !group.by_seed(metric).is_empty())

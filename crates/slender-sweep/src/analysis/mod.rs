@@ -19,6 +19,7 @@ pub(crate) use metric::Metric;
 pub(crate) use variants::variant_names;
 
 use crate::results::RunResult;
+use slender_stats::Noise;
 
 /// Statistics over the runs of a sweep.
 pub(crate) struct Analysis {
@@ -32,10 +33,16 @@ pub(crate) struct Analysis {
 /// Analyses runs that are sorted by name.
 pub(crate) fn analyse(runs: &[RunResult]) -> Analysis {
     let groups = variants::groups(runs);
-    let metrics = metric::metrics(runs);
+    let metrics: Vec<(Metric, Option<Noise>)> = metric::metrics(runs)
+        .into_iter()
+        .map(|metric| {
+            let noise = variants::noise_of(&groups, &metric);
+            (metric, noise)
+        })
+        .collect();
     let variants: Vec<VariantResult> = groups
         .iter()
-        .map(|g| variants::describe(g, &metrics, &groups))
+        .map(|group| variants::describe(group, &metrics))
         .collect();
     let noise = comparisons::noise_floors(&groups, &metrics);
     let comparisons = comparisons::compare(&groups, &metrics);

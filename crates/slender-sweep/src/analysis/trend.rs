@@ -5,7 +5,7 @@ use super::variants::Group;
 use crate::depth;
 use crate::results::RunResult;
 use serde::Serialize;
-use slender_stats::{Trend, holm, jonckheere, page};
+use slender_stats::{Noise, Trend, holm, jonckheere, page};
 use std::collections::BTreeSet;
 
 /// Fewest depths that make a trend.
@@ -30,10 +30,11 @@ pub struct DepthTrend {
 }
 
 /// The trends of every curve of the depth picture that has three depths or more.
-pub(crate) fn trends(groups: &[Group<'_>], metrics: &[Metric]) -> Vec<DepthTrend> {
+pub(crate) fn trends(groups: &[Group<'_>], metrics: &[(Metric, Option<Noise>)]) -> Vec<DepthTrend> {
     let wanted = |metric: &&Metric| !matches!(metric, Metric::Task(_) | Metric::Loss);
+    let metrics = metrics.iter().map(|(metric, _)| metric);
     let mut trends: Vec<DepthTrend> = Vec::new();
-    for metric in metrics.iter().filter(wanted) {
+    for metric in metrics.filter(wanted) {
         let first_runs: Vec<&RunResult> = groups
             .iter()
             .filter(|group| !group.with(metric).is_empty())

@@ -135,7 +135,7 @@ pub(crate) fn noise_of(groups: &[Group<'_>], metric: &Metric) -> Option<Noise> {
     Noise::of(&values)
 }
 
-pub(crate) fn describe(group: &Group<'_>, metrics: &[Metric], all: &[Group<'_>]) -> VariantResult {
+pub(crate) fn describe(group: &Group<'_>, metrics: &[(Metric, Option<Noise>)]) -> VariantResult {
     let first = group.runs[0];
     let accounting = first.facts.accounting;
     let trained: Vec<&&RunResult> = group.runs.iter().filter(|run| run.counts()).collect();
@@ -158,8 +158,8 @@ pub(crate) fn describe(group: &Group<'_>, metrics: &[Metric], all: &[Group<'_>])
         average: None,
         average_without_boolq: None,
     };
-    for metric in metrics {
-        let Some(spread) = spread(group, metric, noise_of(all, metric)) else {
+    for (metric, noise) in metrics {
+        let Some(spread) = spread(group, metric, *noise) else {
             continue;
         };
         match metric {

@@ -9,4 +9,5 @@ mod manifest;
 mod plans;
 mod report;
 mod space;
+mod statistics;
 mod sweep;
