@@ -83,7 +83,8 @@ impl<'a> Ranking<'a> {
             };
             Rival {
                 name: &variant.name,
-                gap: sign * (other.mean - spread.mean),
+                // Equal means may differ in their last bits.
+                gap: (sign * (other.mean - spread.mean)).max(0.0) + 0.0,
                 comparison: results.comparisons.iter().find(pair),
             }
         });

@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// Variants of which all pairs are compared; of more, each with the best.
 const MOST_PAIRED: usize = 24;
+/// Differences that are no more than the rounding of sums.
+const ROUNDING: f64 = 1e-9;
 
 /// The noise between seeds of one metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -293,7 +295,9 @@ fn judge(family: &mut [Comparison], tests: usize, less_is_better: bool) {
         let better = (comparison.difference < 0.0) == less_is_better;
         comparison.verdict = match (comparison.least_significant_difference, comparison.p_holm) {
             (None, _) | (_, None) => Verdict::Unknown,
-            (Some(floor), _) if comparison.difference.abs() <= floor => Verdict::InsideNoise,
+            (Some(floor), _) if comparison.difference.abs() <= floor.max(ROUNDING) => {
+                Verdict::InsideNoise
+            }
             (Some(_), Some(p)) if p >= 0.05 => Verdict::NotEstablished,
             _ if better => Verdict::Better,
             _ => Verdict::Worse,

@@ -81,7 +81,13 @@ pub(super) fn table(results: &SweepResults) -> Option<Table> {
 }
 
 fn cells(c: &Comparison, name: &str, factor: f64, digits: usize) -> Vec<Cell> {
-    let signed = |value: f64| format!("{:+.digits$}", factor * value).replace('-', "−");
+    let signed = |value: f64| {
+        let text = format!("{:+.digits$}", factor * value).replace('-', "−");
+        match text.trim_matches(['+', '−', '0', '.']).is_empty() {
+            true => text.trim_start_matches(['+', '−']).to_owned(),
+            false => text,
+        }
+    };
     let p = |p: Option<f64>| {
         number(p, |p| {
             p_words(p)
