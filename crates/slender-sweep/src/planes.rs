@@ -6,7 +6,10 @@ use crate::format::{flop_unit, percent, short_names, significant};
 use crate::loss::human_tokens;
 use crate::results::SweepResults;
 use crate::tables::short_task;
+use crate::verdict::deciding_metric;
 
+/// Variants of a dot plot; of more, the best.
+const MOST_ROWS: usize = 40;
 /// Largest ratio of costs on a linear axis.
 const ALIKE: f64 = 3.0;
 
@@ -129,12 +132,32 @@ fn human_flops(value: f64) -> String {
     .replace(" ", "\u{a0}")
 }
 
+/// The variants that a dot plot has room for, in their order: the best by the metric that decides.
+fn best(results: &SweepResults) -> Vec<&VariantResult> {
+    let all: Vec<&VariantResult> = results.variants.iter().collect();
+    let Some(metric) = deciding_metric(results).filter(|_| all.len() > MOST_ROWS) else {
+        return all;
+    };
+    let sign = if metric.less_is_better() { 1.0 } else { -1.0 };
+    let value = |v: &VariantResult| v.spread(&metric).map_or(f64::INFINITY, |s| sign * s.mean);
+    let mut values: Vec<f64> = all.iter().map(|variant| value(variant)).collect();
+    values.sort_by(f64::total_cmp);
+    let worst = values[MOST_ROWS - 1];
+    let kept = all.into_iter().filter(|variant| value(variant) <= worst);
+    kept.take(MOST_ROWS).collect()
+}
+
 /// One dot plot for each task.
 pub(crate) fn task_panels(results: &SweepResults) -> Vec<Dots> {
+    let shown = best(results);
+    let left_out = match results.variants.len() {
+        n if n > shown.len() => format!("; best {} of {n}", shown.len()),
+        _ => String::new(),
+    };
     let panels = results.task_columns().into_iter().map(|task| {
-        let with: Vec<(&VariantResult, &Spread)> = results
-            .variants
+        let with: Vec<(&VariantResult, &Spread)> = shown
             .iter()
+            .copied()
             .filter_map(|variant| Some((variant, variant.tasks.get(task)?)))
             .collect();
         let names: Vec<&str> = with
@@ -172,8 +195,11 @@ pub(crate) fn task_panels(results: &SweepResults) -> Vec<Dots> {
         Dots {
             title: short_task(task).to_owned(),
             unit: match chance {
-                Some(chance) => format!("accuracy, %; dotted: guessing, {} %", percent(chance)),
-                None => "accuracy, %".to_owned(),
+                Some(chance) => {
+                    let chance = percent(chance);
+                    format!("accuracy, %; dotted: guessing, {chance} %{left_out}")
+                }
+                None => format!("accuracy, %{left_out}"),
             },
             rows,
             reference: chance.map(|c| (100.0 * c, format!("guessing, {} %", percent(c)))),
