@@ -89,11 +89,11 @@ impl Card<'_> {
         if state.is_none() && run.is_none() && status.is_none() {
             return;
         }
-        let (state, run, status) = (
-            state.unwrap_or_default(),
-            run.unwrap_or_default(),
-            status.unwrap_or_default(),
-        );
+        let (state, run) = (state.unwrap_or_default(), run.unwrap_or_default());
+        // The status is of the last step, which this checkpoint need not be of.
+        let status = status
+            .filter(|status| status["step"] == state["step"])
+            .unwrap_or_default();
         let _ = writeln!(out, "\n## Training\n\n| | |\n|---|---|");
         let rows = [
             ("step", &state["step"]),
