@@ -40,8 +40,8 @@ pub use prepare::{
 pub use shard::TokenType;
 pub use source::read_documents;
 pub use tokenizer::{
-    CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer, TokenizerSettings,
-    load_tokenizer,
+    CHAT_TEMPLATE_FILE, GgufField, GgufTokenizer, SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer,
+    TokenizerSettings, load_tokenizer,
 };
 
 pub(crate) use slender_config::{

@@ -151,6 +151,52 @@ fn a_llama2c_checkpoint_comes_in_and_goes_out() {
 }
 
 #[test]
+fn a_gguf_file_comes_in_with_its_tokenizer_and_goes_out_again() {
+    let folder = Folder::new();
+    folder.corpus("gguf/q8_0", "tiny.gguf");
+    folder.stdout(&["import", "tiny.gguf", "--out", "model"]);
+    let settings = folder.json("model/tokenizer_config.json");
+    assert_eq!(settings["bos_token"], "<s>");
+    for (dtype, size) in [
+        ("f32", 4.0),
+        ("f16", 2.0),
+        ("bf16", 2.0),
+        ("q8_0", 34.0 / 32.0),
+    ] {
+        let file = format!("{dtype}.gguf");
+        folder.stdout(&[
+            "export", "model", "--format", "gguf", "--dtype", dtype, "--out", &file,
+        ]);
+        let matrices = 6272.0 * size;
+        let length = std::fs::metadata(folder.path(&file)).unwrap().len() as f64;
+        assert!(
+            length > matrices && length < matrices + 3000.0,
+            "{dtype}: {length}"
+        );
+        let out = format!("again-{dtype}");
+        folder.stdout(&["import", &file, "--out", &out]);
+        let values = |name: &str| {
+            let model = Checkpoint::open(&folder.path(name)).unwrap();
+            let tensors = model.tensors.iter();
+            tensors
+                .map(|tensor| tensor.values().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let (before, after) = (values("model"), values(&out));
+        // What was in 8 bits is in 8 bits again, up to the scale's own rounding.
+        let most = |a: &f32, b: &f32| (a - b).abs() <= if dtype == "f32" { 0.0 } else { 0.01 };
+        for (a, b) in before.iter().flatten().zip(after.iter().flatten()) {
+            assert!(most(a, b), "{dtype}: {a} {b}");
+        }
+        let tokenizer = |name: &str| std::fs::read_to_string(folder.path(name)).unwrap();
+        assert_eq!(
+            tokenizer("model/tokenizer.json"),
+            tokenizer(&format!("{out}/tokenizer.json"))
+        );
+    }
+}
+
+#[test]
 fn sources_that_are_no_models_are_told_apart() {
     let folder = Folder::new();
     folder.corpus("llama2c/v0_tied", "tiny.bin");
@@ -266,6 +312,37 @@ fn what_a_llama_cannot_say_is_exported_compact_or_not() {
             "error: safetensors has no q8_0\n  hint: choose --dtype f32, bf16 or f16\n".into()
         )
     );
+    assert_eq!(
+        folder.fails(&[
+            "export",
+            "model",
+            "--format",
+            "gguf",
+            "--sharing",
+            "compact",
+            "--out",
+            "x"
+        ]),
+        (
+            2,
+            "error: --sharing compact is for --format hf; GGUF has no place for shared blocks\n"
+                .into()
+        )
+    );
+    config["slender"]["qk_norm"] = true.into();
+    config["slender"]["repeats"] = 1.into();
+    config["slender"]["kind"] = "none".into();
+    let formats = ["hf", "gguf"];
+    std::fs::write(folder.path("model/config.json"), config.to_string()).unwrap();
+    for format in formats {
+        let (code, text) = folder.fails(&["export", "model", "--format", format, "--out", "x"]);
+        // The weights of the norms are not there, which is found first.
+        assert_eq!(code, 70, "{text}");
+        assert!(
+            text.contains("weight `model.layers.0.self_attn.q_norm.weight` is missing"),
+            "{text}"
+        );
+    }
     assert_eq!(
         folder.fails(&["export", "nothing", "--format", "hf", "--out", "x"]),
         (2, "error: nothing is not a model: there is no such folder\n  hint: give a run directory, one of its checkpoints, or a folder with config.json, model.safetensors and tokenizer.json\n".into())

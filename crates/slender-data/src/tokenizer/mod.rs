@@ -7,6 +7,7 @@
 //! in Python, as evaluation needs it.
 
 mod bytes;
+mod gguf;
 mod load;
 mod rules;
 pub(crate) mod sentencepiece;
@@ -14,6 +15,7 @@ mod settings;
 mod special;
 mod train;
 
+pub use gguf::{GgufField, GgufTokenizer};
 pub use load::load_tokenizer;
 pub use settings::{CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, TokenizerSettings};
 pub(crate) use train::train_bpe;

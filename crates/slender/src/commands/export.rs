@@ -2,11 +2,11 @@
 
 use crate::cli::{ExportArgs, ExportFormat, Sharing};
 use crate::error::CliError;
-use crate::output;
-use slender_data::Tokenizer;
+use crate::{commands::gguf_fields, output};
+use slender_data::{GgufTokenizer, Tokenizer};
 use slender_formats::{
     Card, Checkpoint, FormatError, SpecialTokens, Unfinished, resolve_model_dir, with_first_token,
-    write_model,
+    write_gguf, write_model,
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -21,17 +21,19 @@ pub fn run(args: &ExportArgs) -> Result<i32, CliError> {
     }
     let source = Source::find(&args.model)?;
     let model = Checkpoint::open_folder(&source.dir)?;
-    let written = match args.sharing {
-        Sharing::Expand => model.expanded()?,
-        Sharing::Compact => model.clone(),
+    // GGUF has no form for shared blocks but the expanded one.
+    let written = match (args.format, args.sharing) {
+        (ExportFormat::Hf, Sharing::Compact) => model.clone(),
+        (ExportFormat::Gguf, Sharing::Compact) => {
+            return Err(CliError::Usage(
+                "--sharing compact is for --format hf; GGUF has no place for shared blocks".into(),
+            ));
+        }
+        (_, Sharing::Expand) => model.expanded()?,
     };
     match args.format {
         ExportFormat::Hf => export_folder(args, &source, &model, &written)?,
-        ExportFormat::Gguf => {
-            return Err(CliError::Usage(
-                "--format gguf needs the tokenizer's conversion, which is not there yet".into(),
-            ));
-        }
+        ExportFormat::Gguf => export_gguf(args, &source, &written)?,
     }
     output::data(&format!("{}\n", args.out.display()));
     Ok(exit::FINISHED)
@@ -84,9 +86,11 @@ impl Source {
         })
     }
 
-    /// Whether slender trained it, so that texts begin with the tokenizer's first token.
-    fn is_ours(&self) -> bool {
-        self.run.is_some() || self.dir.join("state.json").is_file()
+    /// The token that every text begins with, for a model that slender trained: id and name.
+    fn first_token(&self, tokenizer: &Tokenizer) -> Option<(u32, String)> {
+        let ours = self.run.is_some() || self.dir.join("state.json").is_file();
+        let id = tokenizer.document_start_id().filter(|_| ours)?;
+        Some((id, tokenizer.id_to_token(id)?))
     }
 }
 
@@ -105,17 +109,23 @@ fn export_folder(
         max_seq_len: model.config.shape.max_seq_len,
     };
     let folder = Unfinished::folder(&args.out)?;
-    write_tokenizer(source, &tokenizer, &folder)?;
+    tokenizer.save_in(folder.path())?;
+    if let Some(first) = source.first_token(&tokenizer) {
+        let text = with_first_token(tokenizer.json(), &first).map_err(|message| {
+            CliError::Usage(format!("{}: {message}", source.tokenizer_file.display()))
+        })?;
+        folder.write("tokenizer.json", &text)?;
+    }
+    keep(source, &folder, "generation_config.json")?;
     for (name, text) in [
         ("tokenizer_config.json", tokens.tokenizer_config()),
         ("special_tokens_map.json", tokens.special_tokens_map()),
         ("generation_config.json", tokens.generation_config()),
     ] {
-        if !keep(source, &folder, name)? {
+        if !folder.path().join(name).exists() {
             folder.write(name, &text)?;
         }
     }
-    keep(source, &folder, "chat_template.jinja")?;
     let card = Card {
         name: &source.name,
         shape: &model.config.shape,
@@ -128,26 +138,27 @@ fn export_folder(
     Ok(folder.finish()?)
 }
 
-/// `tokenizer.json`: the source's, with the first token that models trained here expect before every text.
-fn write_tokenizer(
-    source: &Source,
-    tokenizer: &Tokenizer,
-    folder: &Unfinished,
-) -> Result<(), CliError> {
-    let path = folder.path().join("tokenizer.json");
-    tokenizer.save(&path)?;
-    let first = tokenizer
-        .document_start_id()
-        .filter(|_| source.is_ours())
-        .and_then(|id| tokenizer.id_to_token(id).map(|name| (id, name)));
-    if let Some(first) = first {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| CliError::Io(path.display().to_string(), error))?;
-        let text = with_first_token(&text, &first)
-            .map_err(|message| CliError::Usage(format!("{}: {message}", path.display())))?;
-        folder.write("tokenizer.json", &text)?;
+/// A GGUF file.
+fn export_gguf(args: &ExportArgs, source: &Source, written: &Checkpoint) -> Result<(), CliError> {
+    let tokenizer = Tokenizer::from_file(&source.tokenizer_file)?;
+    let (mut fields, notes) = GgufTokenizer::from_tokenizer(&tokenizer)?;
+    for note in notes {
+        output::talk(&format!("note: {note}"));
     }
-    Ok(())
+    if let Some((id, _)) = source.first_token(&tokenizer) {
+        fields.bos = Some(id);
+        fields.add_bos = Some(true);
+    }
+    gguf_fields::pad(&mut fields, written.config.shape.vocab_size);
+    let file = Unfinished::file(&args.out)?;
+    write_gguf(
+        file.path(),
+        written,
+        args.dtype.into(),
+        &source.name,
+        gguf_fields::to_metadata(&fields),
+    )?;
+    Ok(file.finish()?)
 }
 
 /// Takes a file of the source over, if it has it.

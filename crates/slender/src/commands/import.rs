@@ -2,7 +2,7 @@
 
 use crate::cli::ImportArgs;
 use crate::error::CliError;
-use crate::output;
+use crate::{commands::gguf_fields, output};
 use slender_data::Tokenizer;
 use slender_data::hub::{Hub, HubRepo, RepoKind};
 use slender_formats::{
@@ -11,14 +11,6 @@ use slender_formats::{
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
-
-/// Files beside the weights that are kept as they are.
-const KEPT: [&str; 4] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "generation_config.json",
-    "chat_template.jinja",
-];
 
 /// Writes the model folder; returns the exit code.
 pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
@@ -42,8 +34,8 @@ pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
         )));
     }
     let folder = Unfinished::folder(&args.out)?;
-    tokenizer.save(&folder.path().join("tokenizer.json"))?;
-    keep_files(&source, &folder)?;
+    tokenizer.save_in(folder.path())?;
+    keep_generation_config(&source, &folder)?;
     write_model(&folder, &model, args.dtype.into(), DEFAULT_SHARD_BYTES)?;
     folder.finish()?;
     let shape = &model.config.shape;
@@ -108,6 +100,10 @@ fn tokenizer(args: &ImportArgs, source: &Path, model: &Checkpoint) -> Result<Tok
     if let Some(file) = &args.tokenizer {
         return read_tokenizer(file);
     }
+    if let Some(metadata) = &model.gguf {
+        let name = source.display().to_string();
+        return Ok(gguf_fields::from_metadata(metadata)?.to_tokenizer(&name)?);
+    }
     if source.is_dir() && model.format == SourceFormat::HuggingFace {
         for name in ["tokenizer.json", "tokenizer.model"] {
             let file = source.join(name);
@@ -124,8 +120,8 @@ fn tokenizer(args: &ImportArgs, source: &Path, model: &Checkpoint) -> Result<Tok
     }
     let what = match model.format {
         SourceFormat::HuggingFace => "there is no tokenizer.json or tokenizer.model in",
-        SourceFormat::Llama2c => "there is no tokenizer.bin beside",
-        SourceFormat::Gguf => "there is no tokenizer that can be converted in",
+        // A GGUF file has its own.
+        SourceFormat::Llama2c | SourceFormat::Gguf => "there is no tokenizer.bin beside",
     };
     Err(CliError::Usage(format!(
         "{what} {}\n  hint: name one with --tokenizer FILE",
@@ -142,15 +138,13 @@ fn read_tokenizer(file: &Path) -> Result<Tokenizer, CliError> {
     Ok(Tokenizer::from_file(file)?)
 }
 
-/// Takes over what else belongs to a tokenizer.
-fn keep_files(source: &Path, folder: &Unfinished) -> Result<(), CliError> {
-    for name in KEPT {
-        let from = source.join(name);
-        if from.is_file() {
-            let to = folder.path().join(name);
-            std::fs::copy(&from, &to)
-                .map_err(|error| CliError::Io(from.display().to_string(), error))?;
-        }
+/// Takes over what the source says of generating text.
+fn keep_generation_config(source: &Path, folder: &Unfinished) -> Result<(), CliError> {
+    const NAME: &str = "generation_config.json";
+    let from = source.join(NAME);
+    if from.is_file() {
+        std::fs::copy(&from, folder.path().join(NAME))
+            .map_err(|error| CliError::Io(from.display().to_string(), error))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod data;
 pub mod eval;
 pub mod export;
 pub mod front;
+pub mod gguf_fields;
 pub mod import;
 pub mod init;
 pub mod inspect;

@@ -52,6 +52,15 @@ pub(crate) fn to_json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     serde_json::to_vec(&json).map_err(|e| e.to_string())
 }
 
+/// A tokenizer.json of the pieces of a BPE model without a character map: what a GGUF file holds of one.
+pub(crate) fn bpe_json(
+    pieces: &[Piece],
+    byte_fallback: bool,
+    normalizer: &NormalizerSpec,
+) -> Result<Value, String> {
+    convert(pieces, Algorithm::Bpe, byte_fallback, normalizer)
+}
+
 fn check(model: &ModelProto, trainer: &TrainerSpec) -> Result<Algorithm, String> {
     let algorithm = match trainer.model_type() {
         1 => Algorithm::Unigram,

@@ -35,7 +35,6 @@ pub(crate) mod kind {
     pub const CONTROL: i32 = 3;
     pub const USER_DEFINED: i32 = 4;
     pub const UNUSED: i32 = 5;
-    #[cfg(test)]
     pub const BYTE: i32 = 6;
 }
 
