@@ -143,7 +143,7 @@ fn what_cannot_be_said_is_named() {
         })
         .contains("merges")
     );
-    let get = |key: &str| (key == "tokenizer.ggml.model").then(|| GgufField::U32(1));
+    let get = |key: &str| (key == "tokenizer.ggml.model").then_some(GgufField::U32(1));
     assert!(
         GgufTokenizer::from_fields(get)
             .unwrap_err()
