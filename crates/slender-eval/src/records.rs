@@ -193,7 +193,8 @@ pub fn write_records(path: &Path, records: &[ExampleRecord]) -> Result<(), EvalE
         source,
     };
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    // Of its own process: the orphan of a killed sweep may write the same file now.
+    part.push(format!(".part{}", std::process::id()));
     let part = Path::new(&part);
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(io)?;

@@ -311,7 +311,8 @@ impl EvalReport {
             }
             let mut text = serde_json::to_string_pretty(&self.to_json())?;
             text.push('\n');
-            let part = path.with_extension("json.part");
+            // Of its own process: the orphan of a killed sweep may write the same file now.
+            let part = path.with_extension(format!("json.part{}", std::process::id()));
             std::fs::write(&part, text)?;
             std::fs::rename(&part, path)
         };

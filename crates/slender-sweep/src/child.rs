@@ -1,22 +1,24 @@
 //! Child processes: started in their own process group, watched, and asked to stop.
 //!
 //! Each child gets its own process group, so that a Ctrl-C in the terminal reaches only the sweep,
-//! which then sends each child exactly one SIGTERM: `slender train` answers it with a checkpoint
-//! and exit code 75. A second signal kills the children at once; run directories survive that by
+//! which then sends each child exactly one SIGUSR1: `slender train` answers it with a checkpoint
+//! and exit code 75. (Not SIGTERM: a scheduler may have sent that to the child as well, and to a
+//! second one it leaves at once.) A second signal kills the children at once, unless it comes
+//! from a scheduler, which kills by itself when its patience ends; run directories survive that by
 //! design. The thread that watches a child is the one that signals it, before it has been reaped,
 //! so a recycled process id is never hit.
 
 use crate::error::SweepError;
 use crate::files::io;
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a child is looked at.
@@ -30,6 +32,14 @@ const TAIL_LINES: usize = 20;
 #[derive(Debug, Default)]
 pub struct Stop {
     requests: Arc<AtomicUsize>,
+    /// Those that came from a keyboard.
+    interrupts: Arc<AtomicUsize>,
+    /// SIGUSR1 came: the scheduler's warning that the time is nearly up.
+    warned: Arc<AtomicBool>,
+    /// The sweep was cancelled, by whatever machine.
+    cancelled: AtomicBool,
+    /// A scheduler runs this process: only signals from a keyboard add up.
+    patient: bool,
     signals: Option<Handle>,
 }
 
@@ -39,19 +49,31 @@ impl Stop {
         Self::default()
     }
 
-    /// Also stops at SIGINT, SIGTERM and SIGHUP, until it is dropped.
+    /// Also stops at SIGINT, SIGTERM, SIGHUP and SIGUSR1, until it is dropped.
     ///
     /// # Errors
     /// The operating system refuses the handlers.
     pub fn on_signals() -> std::io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
         let stop = Self {
-            requests: Arc::default(),
             signals: Some(signals.handle()),
+            patient: crate::claim::job_name().is_some(),
+            requests: Arc::default(),
+            interrupts: Arc::default(),
+            warned: Arc::default(),
+            cancelled: AtomicBool::new(false),
         };
-        let requests = Arc::clone(&stop.requests);
+        let (requests, warned) = (Arc::clone(&stop.requests), Arc::clone(&stop.warned));
+        let interrupts = Arc::clone(&stop.interrupts);
         std::thread::spawn(move || {
-            for _ in signals.forever() {
+            for signal in signals.forever() {
+                if signal == SIGUSR1 {
+                    warned.store(true, Ordering::SeqCst);
+                    continue;
+                }
+                if signal == SIGINT {
+                    interrupts.fetch_add(1, Ordering::SeqCst);
+                }
                 requests.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -65,18 +87,40 @@ impl Stop {
 
     /// Whether anyone has asked.
     pub fn requested(&self) -> bool {
-        self.requests.load(Ordering::SeqCst) > 0
+        self.requests.load(Ordering::SeqCst) > 0 || self.warned() || self.cancelled()
+    }
+
+    /// Asks to stop because the sweep was cancelled; however often, not at once.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Whether SIGUSR1 came, and nothing else: the time limit is near, and the job may go on later.
+    pub fn only_warned(&self) -> bool {
+        self.warned() && !self.cancelled() && self.requests.load(Ordering::SeqCst) == 0
+    }
+
+    fn warned(&self) -> bool {
+        self.warned.load(Ordering::SeqCst)
     }
 
     fn at_once(&self) -> bool {
-        self.requests.load(Ordering::SeqCst) > 1
+        let counted = match self.patient {
+            true => &self.interrupts,
+            false => &self.requests,
+        };
+        counted.load(Ordering::SeqCst) > 1
     }
 
     /// Sleeps for `duration`, or until someone asks to stop.
-    pub(crate) fn sleep(&self, duration: Duration) {
+    pub fn sleep(&self, duration: Duration) {
         let until = Instant::now() + duration;
         while !self.requested() && Instant::now() < until {
-            std::thread::sleep(TICK.min(duration));
+            std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
         }
     }
 }
@@ -98,7 +142,7 @@ pub(crate) enum End {
     Interrupted,
     /// Exit code 73: another process holds the run directory.
     Locked,
-    /// Killed from outside: SIGKILL, SIGTERM, SIGINT or SIGHUP.
+    /// Killed from outside: SIGKILL, SIGTERM, SIGINT, SIGHUP or SIGUSR1.
     Killed(i32),
     /// Anything else, which trying again would not mend.
     Failed {
@@ -119,7 +163,7 @@ impl End {
                 code: Some(code),
                 what: format!("exit code {code}"),
             },
-            (None, Some(signal @ (1 | 2 | 9 | 15))) => End::Killed(signal),
+            (None, Some(signal @ (1 | 2 | 9 | 10 | 15))) => End::Killed(signal),
             (None, signal) => End::Failed {
                 code: None,
                 what: format!("signal {}", signal.unwrap_or_default()),
@@ -128,14 +172,16 @@ impl End {
     }
 }
 
-/// Runs `command` to its end, appending what it writes to `log`; `beat` is called twice a second.
+/// Runs `command` to its end, appending what it writes to `log`; `beat` is called twice a second with
+/// whether the child has been asked to stop, and when it says false, the child is killed. It is asked to stop with the signal `ask`.
 ///
 /// Returns how it ended and the last lines it wrote.
 pub(crate) fn run(
     command: &mut Command,
     log: &Path,
     stop: &Stop,
-    mut beat: impl FnMut(),
+    ask: Signal,
+    mut beat: impl FnMut(bool) -> bool,
 ) -> Result<(End, Vec<String>), SweepError> {
     let mut file = std::fs::OpenOptions::new()
         .create(true)
@@ -172,11 +218,13 @@ pub(crate) fn run(
             let _ = child.kill();
         } else if stop.requested() && !asked {
             asked = true;
-            let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+            let _ = kill_process(Pid::from_child(&child), ask);
         }
         if last_beat.elapsed() >= BEAT {
             last_beat = Instant::now();
-            beat();
+            if !beat(asked) {
+                let _ = child.kill();
+            }
         }
         std::thread::sleep(TICK);
     };
@@ -215,10 +263,16 @@ mod tests {
     fn a_signal_is_a_request_to_stop() {
         let stop = Stop::on_signals().unwrap();
         assert!(!stop.requested());
+        signal_hook::low_level::raise(SIGUSR1).unwrap();
+        stop.sleep(Duration::from_secs(20));
+        assert!(stop.only_warned());
+        let stop = Stop::on_signals().unwrap();
         signal_hook::low_level::raise(SIGHUP).unwrap();
         let began = Instant::now();
         stop.sleep(Duration::from_secs(20));
-        assert!(stop.requested() && began.elapsed() < Duration::from_secs(10));
+        assert!(
+            stop.requested() && !stop.only_warned() && began.elapsed() < Duration::from_secs(10)
+        );
     }
 
     #[test]
@@ -228,7 +282,7 @@ mod tests {
         std::fs::write(&log, "an earlier attempt\n").unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "seq 1 30; echo last >&2; exit 3"]);
-        let (end, tail) = run(&mut command, &log, &Stop::new(), || {}).unwrap();
+        let (end, tail) = run(&mut command, &log, &Stop::new(), Signal::TERM, |_| true).unwrap();
         let what = "exit code 3".to_owned();
         assert_eq!(
             end,

@@ -4,6 +4,7 @@
 //! missing or unreadable `sweep.json` is an error.
 
 use crate::analysis::{analyse, examples, variant_names};
+use crate::attempts::Attempts;
 use crate::error::SweepError;
 use crate::files::read_optional;
 use crate::format::natural_order;
@@ -85,8 +86,13 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
     }
     let tasks = eval.as_ref().map(task_scores).unwrap_or_default();
     let all_tasks = facts.tasks.iter().all(|task| tasks.contains_key(task));
+    // Before there were attempts, the manifest knew why a run failed.
+    let failure = match warn_of(Attempts::read(&run_dir).map(Some), warnings) {
+        Some(attempts) if !attempts.lines.is_empty() => attempts.failure(),
+        _ => run.failure,
+    };
     let state = match status.as_ref().map(|status| status.state) {
-        _ if run.failure.is_some() => RunState::Failed,
+        _ if failure.is_some() => RunState::Failed,
         None => RunState::Pending,
         Some(StatusState::Running) => RunState::Running,
         Some(StatusState::Interrupted) => RunState::Interrupted,
@@ -95,7 +101,7 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
         Some(StatusState::Finished) if all_tasks => RunState::Finished,
         Some(StatusState::Finished) => RunState::Trained,
     };
-    let failure = run.failure.or_else(|| {
+    let failure = failure.or_else(|| {
         let message = status.as_ref()?.error.clone()?;
         (state == RunState::Failed).then_some(Failure {
             stage: Stage::Train,

@@ -115,6 +115,14 @@ pub enum SweepError {
         /// The folder.
         path: PathBuf,
     },
+    /// One of Slurm's commands failed.
+    #[error("{command}: {message}")]
+    Slurm {
+        /// The command, such as `sbatch`.
+        command: String,
+        /// What it said.
+        message: String,
+    },
     /// The slender program itself could not be started.
     #[error("cannot start {program}: {source}", program = program.display())]
     Program {

@@ -7,8 +7,10 @@
 //! `results.json` and two pictures. The crate does not depend on Burn.
 
 mod analysis;
+mod attempts;
 mod chart;
 mod child;
+mod claim;
 mod collect;
 mod cost;
 mod depth;
@@ -17,8 +19,12 @@ mod error;
 mod facts;
 mod files;
 mod format;
+mod holder;
 mod html;
+mod jobs;
+mod kubernetes;
 mod leaderboard;
+mod local;
 mod loss;
 mod manifest;
 mod markdown;
@@ -33,23 +39,34 @@ mod report;
 mod results;
 mod rundir;
 pub mod search;
+mod slots;
+pub mod slurm;
+mod state;
+mod status;
 mod summary;
 mod sweep;
 mod tables;
 mod tidy;
 mod verdict;
+mod worker;
 
 pub use analysis::{
     Basis, Comparison, Covers, DepthTrend, Front, FrontPoint, NoiseFloor, Spread, VariantResult,
     Verdict,
 };
+pub use attempts::{ATTEMPTS_FORMAT, AttemptLine, Attempts, Ending};
 pub use child::Stop;
+pub use claim::{CLAIM_FORMAT, ClaimFile, ClaimOptions, FileClock};
 pub use collect::collect;
 pub use cost::{PLAN_FORMAT, PlanCost, PlanTotal, RunCost};
 pub use done::{DoneRuns, Elsewhere};
 pub use error::{PlanProblem, SweepError};
 pub use facts::RunFacts;
+pub use holder::Holder;
+pub use jobs::{Job, JobSource, ListSource, Next, is_search, source_for};
+pub use kubernetes::{KubernetesWork, indexed_job};
 pub use leaderboard::{Board, Entry, LEADERBOARD_FORMAT, Leaderboard, Ranked, leaderboard};
+pub use local::{LocalOptions, finish_report, refresh_report, run_local};
 pub use manifest::{Failure, Manifest, ManifestRun, SWEEP_FORMAT, Stage};
 pub use metrics::{Curves, TrainPoint, ValidPoint};
 pub use plan::{PlannedRun, SweepOptions, plan, read_plan};
@@ -60,6 +77,10 @@ pub use results::{
     Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,
 };
 pub use rundir::{Status, StatusState, TaskFile};
+pub use slots::{Slot, visible_gpus};
+pub use state::{Phase, RunView, StateReader, SweepState};
+pub use status::{SWEEP_STATUS_FORMAT, StatusReport};
 pub use summary::{Sentence, SentenceKind};
-pub use sweep::{RunOutcome, SweepOutcome, run_sweep};
+pub use sweep::{RunOutcome, SweepOutcome, continue_sweep, prepare_sweep, run_sweep};
 pub use verdict::Certainty;
+pub use worker::{WorkEnd, Worker, WorkerOptions, cancel_workers, retry_failed};

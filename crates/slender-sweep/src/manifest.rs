@@ -141,7 +141,14 @@ impl Manifest {
         let path = dir.join("sweep.lock");
         let options = File::options().create(true).append(true).open(&path);
         let lock = options.map_err(|source| io("write", &path, source))?;
-        lock.lock().map_err(|source| io("lock", &path, source))?;
+        match lock.lock() {
+            // Some network file systems have no locks (ENOSYS, ENOLCK, EOPNOTSUPP); the file is still
+            // written whole.
+            Err(source) if !matches!(source.raw_os_error(), Some(37 | 38 | 95)) => {
+                return Err(io("lock", &path, source));
+            }
+            _ => {}
+        }
         let before = Self::read(dir)?;
         let mut manifest = before.clone().unwrap_or(Self {
             format: SWEEP_FORMAT.into(),
@@ -221,20 +228,6 @@ impl Manifest {
             }
         }
         Ok(())
-    }
-
-    /// Records how the last attempt at `name` ended.
-    pub(crate) fn set_failure(
-        dir: &Path,
-        name: &str,
-        failure: Option<&Failure>,
-    ) -> Result<(), SweepError> {
-        Self::update(dir, |manifest| {
-            if let Some(run) = manifest.runs.iter_mut().find(|run| run.name == name) {
-                run.failure = failure.cloned();
-            }
-            Ok(())
-        })
     }
 
     fn write(&self, dir: &Path) -> Result<(), SweepError> {

@@ -4,6 +4,7 @@
 //! [`PlannedRun`]s. Every configuration is loaded and checked first, and all problems are reported together: a
 //! sweep that dies on its ninth file after eight hours of training helps nobody.
 
+use crate::claim::ClaimOptions;
 use crate::error::{PlanProblem, SweepError};
 use crate::facts::RunFacts;
 use crate::manifest::{Manifest, config_of};
@@ -37,6 +38,10 @@ pub struct SweepOptions {
     /// How soon a run directory that another process holds is tried again; the wait doubles each
     /// time, up to sixteen times this.
     pub lock_poll: Duration,
+    /// Names of the GPUs to be shared among the jobs, see [`crate::visible_gpus`].
+    pub gpus: Vec<String>,
+    /// How claims on run directories are kept.
+    pub claims: ClaimOptions,
     /// Names the content of a configuration's prepared data (`data-<16 hex digits>`), if it can be
     /// known without asking a network; part of a run's identity.
     pub data_id: fn(&DataConfig) -> Option<String>,
@@ -55,6 +60,8 @@ impl SweepOptions {
             program,
             retry_failed: false,
             lock_poll: Duration::from_secs(2),
+            gpus: Vec::new(),
+            claims: ClaimOptions::default(),
             data_id: |_| None,
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! The lines carry no colour, so there is nothing for NO_COLOR to turn off.
 
+use crate::format::list;
 use crate::manifest::{Failure, Stage};
 use crate::rundir::Status;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -44,6 +45,23 @@ pub enum Event {
     Locked {
         /// The run.
         run: String,
+    },
+    /// Training paused where it was asked to.
+    Paused {
+        /// The run.
+        run: String,
+        /// The step.
+        step: u64,
+    },
+    /// The run was asked to stop and has not left yet.
+    Stopping {
+        /// The run.
+        run: String,
+    },
+    /// Nothing can be done until other workers are done with these runs.
+    Waiting {
+        /// The runs.
+        runs: Vec<String>,
     },
     /// The run's process went away and the run is taken up again.
     Resuming {
@@ -89,11 +107,13 @@ impl Event {
             Event::Started { run, .. }
             | Event::Beat { run, .. }
             | Event::Locked { run }
+            | Event::Paused { run, .. }
+            | Event::Stopping { run }
             | Event::Resuming { run, .. }
             | Event::Finished { run, .. }
             | Event::Failed { run, .. }
             | Event::Interrupted { run, .. } => Some(run),
-            Event::Planned { .. } | Event::Warning(_) => None,
+            Event::Planned { .. } | Event::Waiting { .. } | Event::Warning(_) => None,
         }
     }
 }
@@ -139,6 +159,16 @@ impl fmt::Display for Event {
             }
             Event::Locked { run } => {
                 write!(f, "{run}: another process is training it; waiting")
+            }
+            Event::Paused { run, step } => write!(f, "{run}: paused at step {step}"),
+            Event::Stopping { run } => write!(f, "{run}: asked to write a checkpoint and leave"),
+            Event::Waiting { runs } => {
+                let (shown, more) = runs.split_at(runs.len().min(5));
+                write!(f, "waiting for other workers, who have {}", list(shown))?;
+                match more.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
             }
             Event::Resuming { run, why } => write!(f, "{run}: {why}; resuming"),
             Event::Finished {
@@ -233,10 +263,11 @@ impl Reporter {
             event => {
                 let closes = !matches!(
                     event,
-                    Event::Started {
-                        stage: Stage::Train,
-                        ..
-                    }
+                    Event::Stopping { .. }
+                        | Event::Started {
+                            stage: Stage::Train,
+                            ..
+                        }
                 );
                 if closes
                     && let Some(run) = event.run()

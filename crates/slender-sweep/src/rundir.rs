@@ -60,6 +60,9 @@ pub struct Status {
     /// Seconds spent training, all attempts together.
     #[serde(default)]
     pub elapsed_s: f64,
+    /// Unix time of the last update, by the clock of the machine that wrote it.
+    #[serde(default)]
+    pub updated_at: u64,
     /// Why it failed.
     #[serde(default)]
     pub error: Option<String>,
@@ -122,6 +125,26 @@ impl TaskFile {
             .get(format!("{name},none"))?
             .as_f64()
     }
+}
+
+/// Whether `run_dir/eval/final.json` has all of `tasks`; reads no more of it than that takes.
+pub(crate) fn is_evaluated(run_dir: &Path, tasks: &[String]) -> bool {
+    #[derive(Deserialize)]
+    struct Names {
+        #[serde(default)]
+        format: String,
+        #[serde(default)]
+        results: BTreeMap<String, serde::de::IgnoredAny>,
+    }
+    if tasks.is_empty() {
+        return true;
+    }
+    let Ok(Some(text)) = read_optional(&run_dir.join("eval/final.json")) else {
+        return false;
+    };
+    serde_json::from_str::<Names>(&text).is_ok_and(|file| {
+        file.format == "slender-eval/1" && tasks.iter().all(|task| file.results.contains_key(task))
+    })
 }
 
 fn read_json<T: DeserializeOwned>(

@@ -88,6 +88,13 @@ impl RunDir {
             Err(std::fs::TryLockError::WouldBlock) => Err(TrainError::Locked {
                 dir: self.root.clone(),
             }),
+            // Some network file systems have no locks (ENOSYS, ENOLCK, EOPNOTSUPP). A sweep's
+            // claims still keep its workers apart there.
+            Err(std::fs::TryLockError::Error(source))
+                if matches!(source.raw_os_error(), Some(37 | 38 | 95)) =>
+            {
+                Ok(RunLock { _file: handle })
+            }
             Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
         }
     }

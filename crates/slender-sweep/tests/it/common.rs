@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// What the script does, by the run's name: `bad*` fails with 70, `usage*` with 2 before it has a
 /// status, `flaky*` is interrupted (75) once after 5 of 10 steps, `stuck*` is interrupted for ever
 /// without progress, `locked*` is locked (73) once, `killed*` dies of SIGKILL once, `slow*` waits
-/// for SIGTERM, `noeval*` cannot be evaluated.
+/// for SIGUSR1, `noeval*` cannot be evaluated.
 const SCRIPT: &str = r##"#!/bin/sh
 set -e
 here=$(dirname "$0")
@@ -29,7 +29,7 @@ train)
     stuck*) status interrupted 5; exit 75 ;;
     flaky*) if once flaky; then status interrupted 5; exit 75; fi ;;
     killed*) if once killed; then status running 5; kill -9 $$; fi ;;
-    slow*) trap 'status interrupted 5; exit 75' TERM; status running 1; while :; do sleep 0.05; done ;;
+    slow*) trap 'status interrupted 5; exit 75' USR1; status running 1; while :; do sleep 0.05; done ;;
     bad*)
         status failed 4 '"the loss is not finite at step 4"'
         for i in 1 2 3; do echo "line $i <of> the log" >&2; done

@@ -8,6 +8,8 @@ mod leaderboard;
 mod manifest;
 mod plans;
 mod report;
+mod slurm;
 mod space;
 mod statistics;
+mod status;
 mod sweep;

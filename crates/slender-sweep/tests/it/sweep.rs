@@ -2,7 +2,7 @@
 
 use super::common::{self, Bench};
 use slender_sweep::{
-    Event, Manifest, RunOutcome, Stop, SweepError, SweepOptions, SweepOutcome, run_sweep,
+    Attempts, Event, RunOutcome, Stop, SweepError, SweepOptions, SweepOutcome, run_sweep,
 };
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -63,9 +63,12 @@ fn one_failed_run_does_not_sink_the_rest() {
             .any(|line| line.contains("| line 2 <of> the log"))
     );
 
-    let manifest = Manifest::read(&bench.path("sweep")).unwrap().unwrap();
-    assert_eq!(manifest.runs[1].failure.as_ref(), Some(failure));
-    let usage = manifest.runs[2].failure.as_ref().unwrap();
+    let failure_of = |run: &str| {
+        let attempts = Attempts::read(&bench.path(&format!("sweep/runs/{run}")));
+        attempts.unwrap().failure().unwrap()
+    };
+    assert_eq!(failure_of("bad-b"), *failure);
+    let usage = failure_of("usage-c");
     assert_eq!(usage.message, "error: no such device (exit code 2)");
 
     let results = results(&bench);
@@ -189,7 +192,7 @@ fn several_jobs_divide_the_threads() {
     let order: Vec<&str> = outcome.runs.iter().map(|run| run.0.as_str()).collect();
     assert_eq!(order, names);
     let cores = std::thread::available_parallelism().unwrap().get();
-    let wanted = format!("--set run.threads={}", (cores / 2).max(1));
+    let wanted = format!("--threads {}", (cores / 2).max(1));
     let calls = bench.calls();
     let trainings: Vec<_> = calls.iter().filter(|c| c.starts_with("train")).collect();
     assert!(
@@ -208,7 +211,7 @@ fn several_jobs_divide_the_threads() {
     assert!(
         calls
             .iter()
-            .any(|c| c.starts_with("eval") && c.ends_with("--from-config --save"))
+            .any(|c| c.starts_with("eval") && c.contains("--from-config --save"))
     );
 }
 
@@ -279,4 +282,47 @@ fn a_further_sweep_into_the_same_directory_adds_to_it() {
         .collect();
     assert_eq!(names, ["good-a", "good-b"]);
     assert_eq!(bench.calls().len(), 4);
+}
+
+#[test]
+fn two_sweeps_at_once_share_the_work() {
+    let bench = Bench::new();
+    let names = ["good-a", "flaky-b", "good-c", "killed-d", "bad-e", "good-f"];
+    let configs: Vec<PathBuf> = names.iter().map(|name| bench.config(name, 2, "")).collect();
+    let options = options(&bench, configs);
+    let outcomes: Vec<SweepOutcome> = std::thread::scope(|scope| {
+        let start = |_| scope.spawn(|| sweep(&options).0);
+        let threads: Vec<_> = (0..3).map(start).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    for outcome in &outcomes {
+        assert_eq!(outcome.failed().collect::<Vec<_>>(), ["bad-e"]);
+    }
+    let calls = bench.calls();
+    let started = |name: &str, stage: &str| {
+        let end = format!("runs/{name}");
+        let of = |call: &&String| call.starts_with(stage) && call.contains(&end);
+        calls.iter().filter(of).count()
+    };
+    for name in names {
+        let again = usize::from(name.starts_with("flaky") || name.starts_with("killed"));
+        assert_eq!(started(name, "train"), 1 + again, "{name}: {calls:?}");
+        let evals = usize::from(!name.starts_with("bad"));
+        assert_eq!(started(name, "eval"), evals, "{name}: {calls:?}");
+    }
+    let attempts = Attempts::read(&bench.path("sweep/runs/killed-d")).unwrap();
+    assert_eq!(attempts.count(), 3, "{attempts:?}");
+}
+
+#[test]
+fn a_corrected_configuration_is_tried_without_being_asked() {
+    let bench = Bench::new();
+    let config = bench.config("usage-c", 3, "");
+    let options = options(&bench, vec![config.clone()]);
+    sweep(&options);
+    sweep(&options);
+    assert_eq!(bench.calls().len(), 1, "a failure stays one");
+    common::write_config(&config, 2, "");
+    sweep(&options);
+    assert_eq!(bench.calls().len(), 2);
 }

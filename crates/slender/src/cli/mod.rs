@@ -1,6 +1,7 @@
 //! The command line: what can be typed. The doc comments are the help text and `docs/cli.md`.
 
 mod coord;
+pub mod executor;
 mod export;
 mod front;
 mod import;
@@ -274,9 +275,25 @@ fn task_split(text: &str) -> Result<(String, String), String> {
 #[derive(Subcommand, Debug)]
 pub enum SweepCommand {
     /// Train and evaluate configurations, then write the report. Starting it again resumes it.
-    Run(SweepArgs),
+    Run(Box<SweepArgs>),
     /// Print the runs of a sweep with their costs, and which are done already; nothing is started.
     Plan(PlanArgs),
+    /// Show where every run of a sweep directory stands.
+    Status(executor::StatusArgs),
+    /// Go on with a sweep directory, whatever stopped it: only what is missing is started or submitted.
+    Resume(Box<executor::ResumeArgs>),
+    /// Ask every worker of a sweep to write a checkpoint and leave, and cancel its Slurm jobs.
+    Cancel {
+        /// Sweep directory.
+        dir: PathBuf,
+    },
+    /// Try failed runs again.
+    Retry(Box<executor::RetryArgs>),
+    /// Work on a sweep directory, for schedulers; any number of workers may do so at once.
+    ///
+    /// Exit codes: 0 nothing is left to do; 75 interrupted, start me again; 73 another worker has what is
+    /// left; 70 or 2 failed, do not start me again.
+    Work(executor::WorkArgs),
     /// Rewrite the report of a sweep directory from its runs.
     Report {
         /// Sweep directory.
@@ -337,15 +354,15 @@ pub struct SweepArgs {
     /// Sweep directory. Default: sweeps/NAME, from the sweep file, or from what the configurations' names share.
     #[arg(long)]
     pub dir: Option<PathBuf>,
-    /// Runs at the same time; CPU threads are divided among them. Default: the sweep file's, else 1.
-    #[arg(long, short)]
-    pub jobs: Option<usize>,
     /// flex (CPU), ndarray, wgpu or cuda, with an optional index such as cuda:1.
     #[arg(long)]
     pub device: Option<String>,
     /// Try failed runs again.
     #[arg(long)]
     pub retry_failed: bool,
+    /// Who runs the runs.
+    #[command(flatten)]
+    pub executor: executor::ExecutorArgs,
 }
 
 /// `slender bench`.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod coord;
 pub mod data;
 pub mod eval;
+pub mod executor;
 pub mod export;
 pub mod front;
 pub mod gguf_fields;
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod search;
 pub mod shapes;
 pub mod sweep;
+pub mod sweep_dir;
 pub mod train;
 
 use crate::error::CliError;

@@ -2,12 +2,13 @@
 
 use crate::cli::{SweepArgs, SweepCommand};
 use crate::commands::train::check_names;
+use crate::commands::{executor, plan as plan_command, sweep_dir};
 use crate::error::CliError;
-use crate::{commands, output};
+use crate::output;
 use slender_config::sweep::{SweepFile, is_sweep_file};
 use slender_config::{DataConfig, SourceKind, TokenizerKind};
 use slender_sweep::{
-    PlannedRun, Reporter, Stop, SweepOptions, collect, leaderboard, plan, run_sweep, write_report,
+    PlannedRun, SweepOptions, collect, leaderboard, plan, prepare_sweep, write_report,
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,12 @@ use std::path::{Path, PathBuf};
 pub fn run(command: &SweepCommand) -> Result<i32, CliError> {
     match command {
         SweepCommand::Run(args) => sweep(args),
-        SweepCommand::Plan(args) => commands::plan::run(args),
+        SweepCommand::Plan(args) => plan_command::run(args),
+        SweepCommand::Status(args) => sweep_dir::status(args),
+        SweepCommand::Resume(args) => sweep_dir::resume(args),
+        SweepCommand::Cancel { dir } => sweep_dir::cancel(dir),
+        SweepCommand::Retry(args) => sweep_dir::retry(args),
+        SweepCommand::Work(args) => sweep_dir::work(args),
         SweepCommand::Report { dir } => {
             let files = write_report(&collect(dir)?, dir)?;
             output::data(&format!("{}\n", files.html.display()));
@@ -39,27 +45,21 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
     options.sets = args.sets.clone();
     options.seeds = args.seeds.as_ref().map(|seeds| seeds.0.clone());
     let own = options.source().map(SweepFile::read).transpose()?;
-    let own = own.and_then(|file| file.jobs);
-    options.jobs = args.jobs.or(own).unwrap_or(1).max(1);
+    let mut how = args.executor.clone();
+    how.jobs = how.jobs.or(own.and_then(|file| file.jobs));
     options.device = args.device.clone();
-    options.retry_failed = args.retry_failed;
     options.data_id = data_id;
     check_plan(&plan(&options)?)?;
-    let stop = Stop::on_signals().map_err(|error| CliError::Io("signals".into(), error))?;
-    let reporter = Reporter::stderr();
-    let outcome = run_sweep(&options, &stop, &|event| reporter.show(event))?;
-    output::data(&format!(
-        "{}\n{}\n",
-        outcome.report.html.display(),
-        outcome.report.results.display()
-    ));
-    Ok(if outcome.interrupted {
-        exit::INTERRUPTED
-    } else if outcome.failed().next().is_some() {
-        exit::FAILED
-    } else {
-        exit::FINISHED
-    })
+    let names = prepare_sweep(&options)?;
+    executor::execute(
+        &options.dir,
+        &names,
+        &how,
+        // The configurations of a new sweep hold it; those of a directory stay as they are.
+        args.device.as_deref().filter(|_| options.is_directory()),
+        options.source(),
+        args.retry_failed,
+    )
 }
 
 /// Names in the configurations that only other crates can check.
