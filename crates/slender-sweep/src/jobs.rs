@@ -6,6 +6,7 @@
 //! directory decides who does it, and the other asks again.
 
 use crate::manifest::{Manifest, Stage};
+use crate::search::SearchSource;
 use crate::state::{RunView, SweepState};
 
 /// A piece of work: one stage of one run.
@@ -102,8 +103,10 @@ pub fn is_search(manifest: &Manifest) -> bool {
     search.is_some_and(|search| !search.is_null())
 }
 
-/// What hands out the work of a sweep: for its runs `names`, the plain list.
+/// What hands out the work of a sweep: for its runs `names`, its search, or the plain list.
 pub fn source_for(manifest: &Manifest, names: &[String]) -> Box<dyn JobSource> {
-    let _ = manifest;
-    Box::new(ListSource::only(names.to_vec()))
+    match SearchSource::of_manifest(manifest) {
+        Some(search) => Box::new(search.only(names)),
+        None => Box::new(ListSource::only(names.to_vec())),
+    }
 }

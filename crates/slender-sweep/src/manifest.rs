@@ -9,13 +9,15 @@
 //! Version 1 named configurations outside the directory. It is migrated in memory, and written as
 //! version 2 by the next change.
 
-use crate::error::SweepError;
+use crate::error::{PlanProblem, SweepError};
 use crate::facts::RunFacts;
 use crate::files::{check_format, io, read_optional, write_atomic};
 use crate::plan::PlannedRun;
+use crate::search::{SEARCH_FIELD, read_search};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use slender_config::Config;
+use slender_config::sweep::SweepFile;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -174,8 +176,9 @@ impl Manifest {
             let configs = dir.join("configs");
             std::fs::create_dir_all(&configs).map_err(|source| io("create", &configs, source))?;
             manifest.keep_configs(dir)?;
-            if source.is_some() {
-                manifest.source = source.map(Path::to_owned);
+            if let Some(source) = source {
+                manifest.source = Some(source.to_owned());
+                manifest.set_search(source)?;
             }
             let places: BTreeMap<String, usize> = (manifest.runs.iter().enumerate())
                 .map(|(index, run)| (run.name.clone(), index))
@@ -203,6 +206,21 @@ impl Manifest {
             }
             Ok(())
         })
+    }
+
+    /// Keeps the search that the sweep file at `source` describes, or forgets the one that was here.
+    fn set_search(&mut self, source: &Path) -> Result<(), SweepError> {
+        let search = SweepFile::read(source).and_then(|mut file| read_search(&mut file));
+        let search =
+            search.map_err(|source| SweepError::Plan(vec![PlanProblem::SweepFile { source }]))?;
+        match search {
+            Some(search) => {
+                let value = serde_json::to_value(&search.spec).unwrap_or_default();
+                self.other.insert(SEARCH_FIELD.into(), value);
+            }
+            None => _ = self.other.remove(SEARCH_FIELD),
+        }
+        Ok(())
     }
 
     /// Gives every run of a version 1 directory a configuration inside it.

@@ -9,6 +9,7 @@ use crate::error::{PlanProblem, SweepError};
 use crate::facts::RunFacts;
 use crate::manifest::{Manifest, config_of};
 use crate::paper;
+use crate::search::{check_measured, read_search};
 use serde_json::Value;
 use slender_config::sweep::{Expanded, SweepFile, is_sweep_file};
 use slender_config::{Config, DataConfig};
@@ -246,7 +247,14 @@ impl Planner<'_> {
 
     fn sweep_file(&mut self, path: &Path) {
         let seeds = self.options.seeds.as_deref();
-        let expanded = SweepFile::read(path).and_then(|file| file.expand(&self.sets(), seeds));
+        let expanded = SweepFile::read(path).and_then(|mut file| {
+            let search = read_search(&mut file)?;
+            let runs = file.expand(&self.sets(), seeds)?;
+            if search.is_some() {
+                check_measured(&file, &runs)?;
+            }
+            Ok(runs)
+        });
         match expanded {
             Err(source) => self.problems.push(PlanProblem::SweepFile { source }),
             Ok(runs) => runs.into_iter().for_each(|run| self.add(path, run)),

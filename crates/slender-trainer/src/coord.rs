@@ -30,13 +30,25 @@ pub enum Grow {
     Depth,
 }
 
-/// Activations of one part after one step, means over its occurrences, tokens, coordinates and seeds.
+/// Activations of one part after one step, means over tokens, coordinates and seeds; over width also
+/// over the blocks, over depth their sum, because it is what all blocks add together that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Activation {
     /// Mean absolute coordinate.
     pub size: f64,
     /// Mean absolute difference from the untrained model.
     pub change: f64,
+}
+
+/// What a coordinate check does with each model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoordPlan {
+    /// What grows from model to model.
+    pub grow: Grow,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Seeds to average over, counted from the configuration's.
+    pub seeds: u64,
 }
 
 /// One model of a coordinate check.
@@ -80,8 +92,8 @@ pub fn grown(config: &Config, grow: Grow, size: usize) -> Result<Config, String>
     Ok(config)
 }
 
-/// Trains `config` for `steps` steps on `dataset` with each of `seeds`, measuring before and after
-/// every one; `size` is only a label.
+/// Trains `config` on `dataset` as `plan` says, measuring before and after every step; `size` is only a
+/// label.
 ///
 /// # Errors
 /// A shape that contradicts itself, or data that cannot be read.
@@ -91,9 +103,9 @@ pub fn coord_run(
     dataset: &Dataset,
     vocab: usize,
     device: &Device,
-    steps: u64,
-    seeds: u64,
+    plan: CoordPlan,
 ) -> Result<CoordRun, TrainError> {
+    let CoordPlan { grow, steps, seeds } = plan;
     let shape = shape_for(config, vocab)?;
     let device = device.clone().autodiff();
     let (train, scaling) = (&config.train, config.scaling_of(&shape));
@@ -123,7 +135,7 @@ pub fn coord_run(
             if start.is_empty() {
                 start = trace.iter().map(|(_, values)| values.clone()).collect();
             }
-            let measured = measure(&trace, &start);
+            let measured = measure(&trace, &start, grow);
             match run.steps.get_mut(step as usize) {
                 None => run.steps.push(measured),
                 Some(sums) => {
@@ -166,7 +178,7 @@ pub fn coord_run(
 }
 
 /// Sizes and changes of every part.
-fn measure(trace: &[(Part, Tensor<3>)], start: &[Tensor<3>]) -> Vec<Activation> {
+fn measure(trace: &[(Part, Tensor<3>)], start: &[Tensor<3>], grow: Grow) -> Vec<Activation> {
     let mean = |values: Tensor<3>| -> f64 {
         let data = values.abs().mean().into_data();
         f64::from(data.iter::<f32>().next().unwrap_or(f32::NAN))
@@ -177,6 +189,9 @@ fn measure(trace: &[(Part, Tensor<3>)], start: &[Tensor<3>]) -> Vec<Activation> 
             size += mean(values.clone());
             change += mean(values.clone() - before.clone());
             count += 1.0;
+        }
+        if grow == Grow::Depth {
+            count = 1.0;
         }
         Activation {
             size: size / count,

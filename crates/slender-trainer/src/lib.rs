@@ -23,7 +23,7 @@ mod validate;
 
 pub use bench::{Speed, Spread, bench};
 pub use checkpoint::{Checkpoint, CheckpointState, checkpoint_steps, newest_checkpoint};
-pub use coord::{Activation, CoordRun, Grow, coord_run, exponent, grown};
+pub use coord::{Activation, CoordPlan, CoordRun, Grow, coord_run, exponent, grown};
 pub use error::{TrainError, exit};
 pub use estimate::{Estimate, matmul_peak};
 pub use metrics::{MetricsWriter, TaskMetric};

@@ -14,6 +14,7 @@ mod expand;
 mod file;
 mod names;
 mod parts;
+mod points;
 mod reader;
 mod reference;
 mod shapes;

@@ -10,14 +10,18 @@ pub mod pareto;
 mod section;
 #[cfg(test)]
 mod simulator;
+mod source;
 pub mod space;
 mod spec;
+mod standing;
 mod trial;
 mod tune;
 
 pub use asha::Asha;
 pub use front::{Front, FrontPoint, Objective, front};
-pub use section::{LrGrid, Search, SearchSection};
+pub use section::{LrGrid, Search, SearchSection, check_measured, read_search};
+pub use source::{Pauses, SEARCH_FIELD, SearchSource, groups, pauses};
 pub use spec::{Cost, Method, Metric, SearchSpec};
+pub use standing::{Standing, TrialStanding, Tuned, standing};
 pub use trial::{Decision, Trial};
 pub use tune::{Parabola, Tune, parabola};

@@ -4,7 +4,8 @@ use super::space::{Point, Range, Sampler, Space, draw};
 use super::spec::{Cost, Method, Metric, SearchSpec, default_eta, default_share};
 use serde::Deserialize;
 use serde_json::Value;
-use slender_config::{ConfigError, Origin, Problem};
+use slender_config::sweep::{Expanded, SweepFile};
+use slender_config::{Config, ConfigError, Origin, Problem, SourceRole};
 use std::collections::BTreeMap;
 
 /// Candidates of the learning rate for every variant.
@@ -61,6 +62,42 @@ pub struct Search {
     pub spec: SearchSpec,
     /// Values of configuration keys, a point a trial; one empty point if nothing is drawn.
     pub points: Vec<Point>,
+}
+
+/// The search of a sweep file, if it describes one: its points become axes of `file`.
+///
+/// # Errors
+/// Everything that is wrong with `[search]`.
+pub fn read_search(file: &mut SweepFile) -> Result<Option<Search>, ConfigError> {
+    let Some(section) = file.section::<SearchSection>("search")? else {
+        return Ok(None);
+    };
+    let search = section.resolve(&|key| file.merged().origin(key))?;
+    file.add_points("search.space", &search.points)?;
+    Ok(Some(search))
+}
+
+/// Refuses a search among runs that measure no validation loss.
+///
+/// # Errors
+/// The first run without text for validation.
+pub fn check_measured(file: &SweepFile, runs: &[Expanded]) -> Result<(), ConfigError> {
+    let measured = |config: &Config| {
+        let mut sources = config.data.sources.iter();
+        config.data.valid_fraction > 0.0 || sources.any(|source| source.role == SourceRole::Valid)
+    };
+    let Some(run) = runs.iter().find(|run| !measured(&run.config)) else {
+        return Ok(());
+    };
+    Err(ConfigError::Invalid(vec![Problem {
+        origin: file.merged().origin("search"),
+        key: "search".into(),
+        message: format!(
+            "`{}` keeps no text for validation, by which trials are compared",
+            run.name
+        ),
+        hint: Some("set data.valid_fraction, or add a source with role = \"valid\"".into()),
+    }]))
 }
 
 /// Most trials that a search may have.

@@ -1,4 +1,4 @@
-//! `slender search pareto`.
+//! `slender search pareto` and `slender search show`.
 
 use clap::Args;
 use slender_sweep::search::Objective;
@@ -13,6 +13,16 @@ pub struct ParetoArgs {
     /// params_non_embedding, train_flops, forward_flops, decode_bytes.
     #[arg(long, value_delimiter = ',', default_value = "valid_loss,params_total")]
     pub by: Vec<Objective>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `slender search show`.
+#[derive(Args, Debug)]
+pub struct ShowSearchArgs {
+    /// Sweep directory.
+    pub dir: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

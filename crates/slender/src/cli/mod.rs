@@ -11,7 +11,7 @@ mod shapes;
 
 pub use coord::CoordCheckArgs;
 pub use export::{ExportArgs, ExportFormat, Sharing};
-pub use front::ParetoArgs;
+pub use front::{ParetoArgs, ShowSearchArgs};
 pub use import::ImportArgs;
 pub use plan::PlanArgs;
 pub use search::SearchCommand;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use slender_config::{Config, human_count};
 use slender_data::{Dataset, PrepareOptions, TOKENIZER_FILE, Tokenizer, prepare};
 use slender_model::Part;
-use slender_trainer::{Activation, CoordRun, Grow, coord_run, exponent, grown};
+use slender_trainer::{Activation, CoordPlan, CoordRun, Grow, coord_run, exponent, grown};
 
 /// Format of the JSON.
 const FORMAT: &str = "slender-coord-check/1";
@@ -36,12 +36,15 @@ pub fn run(args: &CoordCheckArgs) -> Result<(), CliError> {
     let prepared = prepare(&config.data, &PrepareOptions::from_env())?;
     let dataset = Dataset::open(&prepared.dir)?;
     let tokenizer = Tokenizer::from_file(&prepared.dir.join(TOKENIZER_FILE))?;
+    let plan = CoordPlan {
+        grow,
+        steps: args.steps,
+        seeds: args.seeds,
+    };
     let mut runs = Vec::new();
     for (config, size) in configs.iter().zip(&sizes) {
         let vocab = tokenizer.vocab_size();
-        let run = coord_run(
-            config, *size, &dataset, vocab, &device, args.steps, args.seeds,
-        )?;
+        let run = coord_run(config, *size, &dataset, vocab, &device, plan)?;
         let what = word(grow);
         let params = human_count(run.params as f64);
         output::talk(&format!(
@@ -137,8 +140,14 @@ fn as_text(
 ) -> String {
     let parametrization = name(config);
     let mut text = format!(
-        "coordinates after {} steps at lr {:e}, parametrization {parametrization}, mean of {} seeds\n\n",
-        args.steps, config.train.lr, args.seeds
+        "coordinates after {} steps at lr {:e}, parametrization {parametrization}, mean of {} seeds{}\n\n",
+        args.steps,
+        config.train.lr,
+        args.seeds,
+        match grow {
+            Grow::Width => "",
+            Grow::Depth => "\nattention and feed-forward are sums over the layers",
+        }
     );
     for (title, value) in [
         (

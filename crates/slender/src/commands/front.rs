@@ -1,10 +1,13 @@
-//! `slender search pareto`: what a sweep directory says so far.
+//! `slender search pareto` and `slender search show`: what a sweep directory says so far.
 
-use crate::cli::ParetoArgs;
+use crate::cli::{ParetoArgs, ShowSearchArgs};
 use crate::error::CliError;
 use crate::output;
-use slender_sweep::search::{Cost, Front, Objective, front};
-use slender_sweep::{Manifest, SweepError, collect};
+use serde_json::Value;
+use slender_sweep::search::{
+    Cost, Front, Method, Objective, SEARCH_FIELD, SearchSource, Standing, Tuned, front, standing,
+};
+use slender_sweep::{ClaimOptions, Manifest, SweepError, SweepState, collect};
 use std::path::Path;
 
 /// Prints the Pareto front of a sweep.
@@ -105,4 +108,109 @@ fn columns(rows: &[Vec<String>], left: usize) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Prints how a search stands.
+pub fn show(args: &ShowSearchArgs) -> Result<(), CliError> {
+    let manifest = manifest(&args.dir)?;
+    let Some(mut source) = SearchSource::of_manifest(&manifest) else {
+        let what = match manifest.other.contains_key(SEARCH_FIELD) {
+            true => "its search is not one that this version of slender reads",
+            false => "it is a sweep without a search",
+        };
+        let dir = args.dir.display();
+        return Err(CliError::Usage(format!(
+            "{dir}: {what}\n  hint: slender sweep status {dir} shows its runs"
+        )));
+    };
+    let state = SweepState::read(&args.dir, &ClaimOptions::default())?;
+    let found = standing(&mut source, &state);
+    if args.json {
+        let mut value = serde_json::to_value(&found).unwrap_or_default();
+        value["format"] = "slender-search/1".into();
+        output::json(&value);
+    } else {
+        output::data(&standing_text(&found));
+    }
+    Ok(())
+}
+
+fn standing_text(found: &Standing) -> String {
+    let most = found
+        .trials
+        .iter()
+        .map(|trial| trial.steps.len())
+        .max()
+        .unwrap_or(0);
+    let mut head = vec!["trial".to_owned(), "state".into()];
+    // Budgets may differ; a column is a rung, named by its step where all agree.
+    let steps = |rung: usize| {
+        found
+            .trials
+            .iter()
+            .filter_map(move |trial| trial.steps.get(rung))
+    };
+    for rung in 0..most {
+        let first = steps(rung).next().copied().unwrap_or(0);
+        head.push(match steps(rung).all(|step| *step == first) {
+            true => format!("step {first}"),
+            false => format!("rung {}", rung + 1),
+        });
+    }
+    let mut rows = vec![head];
+    for trial in &found.trials {
+        let mut row = vec![trial.name.clone(), trial.state.to_owned()];
+        let loss = |loss: &Option<f64>| loss.map_or("–".into(), |loss| format!("{loss:.4}"));
+        row.extend(trial.losses.iter().map(loss));
+        rows.push(row);
+    }
+    let mut text = columns(&rows, 2);
+    for tuned in &found.tuned {
+        text += &tuned_text(tuned);
+    }
+    let share = 100.0 * found.share_of_everything;
+    text += &match found.search.method {
+        Method::Full => format!("{share:.0} % of all steps done\n"),
+        _ => format!("{share:.0} % of the steps that training all of them to the end would take\n"),
+    };
+    text
+}
+
+fn tuned_text(tuned: &Tuned) -> String {
+    let axes: Vec<String> = (tuned.axes.iter())
+        .map(|(key, value)| match value {
+            Value::String(text) => format!("{key} {text}"),
+            other => format!("{key} {other}"),
+        })
+        .collect();
+    let name = if axes.is_empty() {
+        "all".to_owned()
+    } else {
+        axes.join(", ")
+    };
+    let Some(best) = tuned.best else {
+        let known = tuned
+            .candidates
+            .iter()
+            .filter(|(_, loss)| loss.is_some())
+            .count();
+        return format!(
+            "{name}: {known} of {} candidates measured\n",
+            tuned.candidates.len()
+        );
+    };
+    let mut text = format!("{name}: best learning rate {best}");
+    match tuned.parabola {
+        Some(fit) => {
+            text += &format!(
+                "; a parabola through its neighbours has its lowest point at {:.3e}",
+                fit.at
+            )
+        }
+        None if tuned.at_edge => {
+            text += "; it is at the edge of the grid, a better one may lie beyond"
+        }
+        None => {}
+    }
+    text + "\n"
 }

@@ -9,6 +9,7 @@ use slender_trainer::exit;
 pub fn run(command: &SearchCommand) -> Result<i32, CliError> {
     match command {
         SearchCommand::Shapes(args) => shapes::run(args)?,
+        SearchCommand::Show(args) => front::show(args)?,
         SearchCommand::Pareto(args) => front::pareto(args)?,
         SearchCommand::CoordCheck(args) => coord::run(args)?,
     }
