@@ -54,9 +54,12 @@ pub struct SourceConfig {
     /// `hub`: split name (`train`), used to find files by name when `files` is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// `.jsonl` and `.parquet`: column that holds the text.
-    #[serde(default = "default_text_column")]
-    pub text_column: String,
+    /// `text`, or `conversations`: rows of `{"messages": [{"role": …, "content": …}, …]}`, rendered by the tokenizer's chat template, with loss on what the assistant says alone.
+    #[serde(default)]
+    pub content: Content,
+    /// `.jsonl` and `.parquet`: column that holds the text, or the messages. Default: `text`, or `messages` for conversations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_column: Option<String>,
     /// `.txt`: a line that ends a document. Unset: each file is one document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document_separator: Option<String>,
@@ -78,6 +81,27 @@ pub enum SourceKind {
     Files,
     /// A dataset repository on a Hugging Face hub.
     Hub,
+}
+
+/// What a row of a source is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// A text.
+    #[default]
+    Text,
+    /// A list of messages.
+    Conversations,
+}
+
+impl SourceConfig {
+    /// The column that holds the text or the messages.
+    pub fn text_column(&self) -> &str {
+        self.text_column.as_deref().unwrap_or(match self.content {
+            Content::Text => "text",
+            Content::Conversations => "messages",
+        })
+    }
 }
 
 /// Which side of the train/validation split a source feeds.
@@ -113,6 +137,9 @@ pub struct TokenizerConfig {
     /// `hub`: file name in the repository. Default: `tokenizer.json`, else `tokenizer.model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// A Jinja file that replaces the tokenizer's chat template, relative to the config file that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<PathBuf>,
     /// `bpe`: bytes of training text the vocabulary is learned from (0: all).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_bytes: Option<u64>,
@@ -132,7 +159,4 @@ pub enum TokenizerKind {
 
 fn default_valid_fraction() -> f64 {
     0.01
-}
-fn default_text_column() -> String {
-    "text".into()
 }

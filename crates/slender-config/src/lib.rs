@@ -8,6 +8,7 @@ mod account;
 mod data;
 mod device;
 mod error;
+mod from;
 mod identity;
 mod load;
 mod model;
@@ -19,7 +20,9 @@ mod train;
 mod validate;
 
 pub use account::{Accounting, human_bytes, human_count, human_seconds};
-pub use data::{DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind};
+pub use data::{
+    Content, DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind,
+};
 pub use device::{Backend, DeviceParseError, DeviceSpec};
 pub use error::{ConfigError, Origin, Problem};
 pub use identity::IDENTITY_FORMAT;
@@ -82,6 +85,7 @@ impl Config {
     pub fn from_merged(mut merged: Merged, name: &str) -> Result<Self, ConfigError> {
         // An inherited budget is dropped by setting it to 0, or by giving the other one in the leaf.
         drop_zero_budget(&mut merged);
+        from::fill(&mut merged)?;
         let mut config = load::deserialize(&merged).map_err(ConfigError::Invalid)?;
         validate::resolve(&mut config, &merged).map_err(ConfigError::Invalid)?;
         config.run.name.get_or_insert_with(|| name.to_owned());

@@ -359,8 +359,10 @@ fn resolve_paths(table: &mut Table, folder: &Path) {
         }
     };
     if let Some(Value::Table(data)) = table.get_mut("data") {
-        if let Some(path) = data.get_mut("tokenizer").and_then(|t| t.get_mut("path")) {
-            resolve(path);
+        for key in ["path", "chat_template"] {
+            if let Some(path) = data.get_mut("tokenizer").and_then(|t| t.get_mut(key)) {
+                resolve(path);
+            }
         }
         if let Some(Value::Array(sources)) = data.get_mut("sources") {
             for paths in sources.iter_mut().filter_map(|s| s.get_mut("paths")) {
@@ -369,6 +371,9 @@ fn resolve_paths(table: &mut Table, folder: &Path) {
                 }
             }
         }
+    }
+    if let Some(path) = table.get_mut("model").and_then(|t| t.get_mut("from")) {
+        resolve(path);
     }
     if let Some(path) = table.get_mut("eval").and_then(|t| t.get_mut("data_dir")) {
         resolve(path);

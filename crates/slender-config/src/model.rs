@@ -5,10 +5,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// `[model]`: the decoder's shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConfig {
+    /// Begin with the weights of a checkpoint: a folder of `slender import` or of transformers, or a run directory, relative to the config file that names it. Its shape fills in the keys of `[model]` that are not written, its tokenizer `[data.tokenizer]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Number of distinct transformer blocks (weights). Sharing may execute each several times.
     pub n_layers: usize,
     /// Width of the residual stream.

@@ -1,7 +1,7 @@
 //! Checks that need more than one key, and the defaults that follow from other keys.
 
 use crate::Config;
-use crate::data::{DataConfig, SourceConfig, SourceKind, TokenizerConfig, TokenizerKind};
+use crate::data::{Content, DataConfig, SourceConfig, SourceKind, TokenizerConfig, TokenizerKind};
 use crate::device::{Backend, DeviceSpec};
 use crate::error::Problem;
 use crate::load::Merged;
@@ -229,6 +229,9 @@ fn check_data(data: &mut DataConfig, seed: u64, check: &mut Checker<'_>) {
             "add one, such as { kind = \"builtin\", name = \"books-mini\" }",
         );
     }
+    for source in &mut data.sources {
+        source.text_column = Some(source.text_column().to_owned());
+    }
     for (index, source) in data.sources.iter().enumerate() {
         check_source(source, &format!("data.sources[{index}]"), check);
     }
@@ -270,6 +273,13 @@ fn check_source(source: &SourceConfig, path: &str, check: &mut Checker<'_>) {
             format!("{path}.{needed}"),
             "is missing",
             format!("kind = \"{}\" needs it", name_of(&source.kind)),
+        );
+    }
+    if source.content == Content::Conversations && source.kind == SourceKind::Builtin {
+        check.wrong(
+            format!("{path}.content"),
+            "the shipped texts hold no conversations",
+            "use kind = \"files\" or \"hub\"",
         );
     }
     if let Some(weight) = source.weight {

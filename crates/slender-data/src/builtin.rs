@@ -56,7 +56,7 @@ pub(crate) fn find(name: &str) -> Result<&'static BuiltinText, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Compression, Format, Input, Origin};
+    use crate::source::{Compression, Format, Input, Origin, Reading};
 
     #[test]
     fn the_description_is_true() {
@@ -70,7 +70,11 @@ mod tests {
                 hash: None,
             };
             let documents: Vec<String> = input
-                .documents("text", Some(SEPARATOR), None, Default::default())
+                .documents(
+                    Reading::text("text", Some(SEPARATOR)),
+                    None,
+                    Default::default(),
+                )
                 .unwrap()
                 .collect::<Result<_, _>>()
                 .unwrap();

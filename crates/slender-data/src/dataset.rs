@@ -25,9 +25,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Bytes of text of the tokens after the first, which is context. The first token of a document has no
+    /// Bytes of text of the tokens after the first, which is context, as far as `counted` says so of the
+    /// target's number. The first token of a document has no
     /// bytes for a space that only the tokenizer put there.
-    pub fn text_bytes(&self, tokens: &[i32]) -> u64 {
+    pub fn text_bytes(&self, tokens: &[i32], counted: impl Fn(usize) -> bool) -> u64 {
         let start = self.manifest.document_start_id.map(|id| id as i32);
         let prefix = self.tokenizer.prefix_bytes();
         let bytes = |pair: &[i32]| {
@@ -39,7 +40,11 @@ impl Shared {
             };
             bytes.saturating_sub(extra) as u64
         };
-        tokens.windows(2).map(bytes).sum()
+        let pairs = tokens.windows(2).enumerate();
+        pairs
+            .filter(|(i, _)| counted(*i))
+            .map(|(_, pair)| bytes(pair))
+            .sum()
     }
 }
 

@@ -65,6 +65,14 @@ pub enum DataError {
         /// Its type.
         found: String,
     },
+    /// A row is not a conversation, or the chat template refuses it.
+    #[error("{place}: {message}")]
+    Conversation {
+        /// File, with line or number of the conversation.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
     /// Bytes that are not UTF-8.
     #[error("{}: invalid UTF-8 at byte {offset} (counted after decompression)", path.display())]
     InvalidUtf8 {
@@ -236,6 +244,7 @@ impl DataError {
                 | DataError::NoFiles { .. }
                 | DataError::MissingColumn { .. }
                 | DataError::ColumnType { .. }
+                | DataError::Conversation { .. }
                 | DataError::UnknownBuiltin { .. }
                 | DataError::VocabSize { .. }
                 | DataError::CorpusTooSmall { .. }

@@ -28,7 +28,7 @@ mod source;
 mod tokenizer;
 
 pub use builtin::{BuiltinText, describe_builtin};
-pub use chat::{ChatTemplate, Message};
+pub use chat::{ChatTemplate, EncodedConversation, Message};
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use order::{Batch, Sequence, TrainOrder, ValidWindow, ValidWindows};
@@ -38,12 +38,12 @@ pub use prepare::{
     user_cache_dir,
 };
 pub use shard::TokenType;
-pub use source::read_documents;
+pub use source::{read_conversations, read_documents};
 pub use tokenizer::{
     CHAT_TEMPLATE_FILE, GgufField, GgufTokenizer, SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer,
     TokenizerSettings, load_tokenizer,
 };
 
 pub(crate) use slender_config::{
-    DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind,
+    Content, DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind,
 };

@@ -185,6 +185,7 @@ impl HfConfig {
             first.as_u64().and_then(|id| u32::try_from(id).ok())
         };
         let model = slender_config::ModelConfig {
+            from: None,
             n_layers: need("num_hidden_layers")?,
             dim,
             n_heads,

@@ -4,6 +4,7 @@
 use crate::transformer::Transformer;
 use crate::weights::{ModelError, write_tensors, write_whole};
 use burn::tensor::Device;
+use slender_config::ModelShape;
 use slender_data::Tokenizer;
 use slender_formats::{HfConfig, resolve_model_dir, step_of, weight_files};
 use std::collections::HashMap;
@@ -35,13 +36,32 @@ impl Transformer {
     pub fn save(&self, dir: &Path, tokenizer: &Tokenizer) -> Result<(), ModelError> {
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         write_tensors(&dir.join("model.safetensors"), &self.to_tensors(), metadata)?;
-        tokenizer.save(&dir.join("tokenizer.json"))?;
+        tokenizer.save_in(dir)?;
         let config = HfConfig {
             shape: self.shape().clone(),
             bos_token_id: tokenizer.bos_id(),
             eos_token_id: tokenizer.eos_id(),
         };
         write_whole(&dir.join("config.json"), config.to_json().as_bytes())
+    }
+}
+
+impl Transformer {
+    /// The weights of the model behind `path` as a model of `shape`, and their BLAKE3 hash in hex.
+    ///
+    /// # Errors
+    /// Anything missing, malformed or unsupported, by name; weights of another shape.
+    pub fn read_from(
+        shape: &ModelShape,
+        path: &Path,
+        device: &Device,
+    ) -> Result<(Self, String), ModelError> {
+        let dir = resolve_model_dir(path)?;
+        // Refuses what is not computed here.
+        HfConfig::read(&dir.join("config.json"))?;
+        let files = weight_files(&dir)?;
+        let hash = hash_files(&files)?;
+        Ok((Self::read(shape, &files, device)?, hash))
     }
 }
 

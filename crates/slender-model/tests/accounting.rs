@@ -32,6 +32,7 @@ fn shapes() -> impl Strategy<Value = ModelShape> {
             let (n_layers, max_seq_len, ffn_hidden, vocab) = sizes;
             let n_heads = kv * group;
             let model = ModelConfig {
+                from: None,
                 n_layers,
                 // An explicit head width need not be dim / n_heads.
                 dim: if explicit { 7 } else { n_heads * 2 * half },
@@ -140,6 +141,7 @@ fn write(folder: &Path, shape: &ModelShape, tensors: &[NamedTensor]) -> (Vec<Pat
 /// A grouped, tied, plain Llama shape and its weights.
 fn small_model() -> (ModelShape, Vec<NamedTensor>) {
     let model = ModelConfig {
+        from: None,
         n_layers: 2,
         dim: 8,
         n_heads: 2,

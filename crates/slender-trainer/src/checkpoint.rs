@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use slender_config::ModelShape;
-use slender_data::Tokenizer;
+use slender_data::{SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer};
 use slender_model::{Transformer, read_weights, write_tensors};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,10 @@ const WEIGHTS: &str = "model.safetensors";
 const MOMENTS: &str = "optimizer.safetensors";
 const MODEL_CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// What every checkpoint has.
+const FILES: [&str; 4] = [WEIGHTS, MOMENTS, MODEL_CONFIG, TOKENIZER];
+/// What checkpoints have whose tokenizer came with settings.
+const SETTINGS: [&str; 2] = [SETTINGS_FILE, SPECIAL_TOKENS_FILE];
 
 /// Everything a run needs to continue, beside weights and moments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,7 +152,10 @@ fn read_state(folder: &Path) -> Result<Result<CheckpointState, String>, TrainErr
         Ok(state) => state,
         Err(error) => return Ok(Err(format!("state.json: {error}"))),
     };
-    for name in [WEIGHTS, MOMENTS, MODEL_CONFIG, TOKENIZER] {
+    let settings = SETTINGS
+        .into_iter()
+        .filter(|name| state.files.contains_key(*name));
+    for name in FILES.into_iter().chain(settings) {
         if state.files.get(name) != Some(&hash_file(&folder.join(name)).unwrap_or_default()) {
             return Ok(Err(format!(
                 "{name} is missing or was changed after it was written"
@@ -198,8 +205,11 @@ impl Checkpoint {
             HashMap::new(),
         )?;
         state.files.clear();
-        for name in [WEIGHTS, MOMENTS, MODEL_CONFIG, TOKENIZER] {
+        for name in FILES.into_iter().chain(SETTINGS) {
             let file = temporary.join(name);
+            if SETTINGS.contains(&name) && !file.exists() {
+                continue;
+            }
             let hash = hash_file(&file).map_err(io(&file))?;
             state.files.insert(name.to_owned(), hash);
         }

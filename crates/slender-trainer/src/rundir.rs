@@ -199,7 +199,18 @@ struct RunFile<'a> {
     data_manifest: &'a str,
     data_dir: String,
     tokenizer_hash: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a Beginning>,
     accounting: &'a Accounting,
+}
+
+/// The checkpoint that a run began with.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Beginning {
+    /// Where it was.
+    pub path: String,
+    /// BLAKE3 of its weights files.
+    pub weights_hash: String,
 }
 
 #[derive(Serialize)]
@@ -218,6 +229,7 @@ pub(crate) struct RunFacts<'a> {
     pub data_manifest: &'a str,
     pub data_dir: &'a Path,
     pub tokenizer_hash: &'a str,
+    pub from: Option<&'a Beginning>,
     pub accounting: &'a Accounting,
     pub device: &'a str,
 }
@@ -241,6 +253,7 @@ pub(crate) fn write_run(
         data_manifest: facts.data_manifest,
         data_dir: facts.data_dir.display().to_string(),
         tokenizer_hash: facts.tokenizer_hash,
+        from: facts.from,
         accounting: facts.accounting,
     };
     write_json(&dir.run(), &file)

@@ -8,8 +8,8 @@ use crate::metrics::{MetricsWriter, TaskMetric};
 use crate::optimizer::Optimizer;
 use crate::progress::{Progress, Verbosity};
 use crate::rundir::{
-    Provenance, RunDir, RunFacts, RunState, STATUS_FORMAT, Status, unix_time, write_atomic,
-    write_run,
+    Beginning, Provenance, RunDir, RunFacts, RunState, STATUS_FORMAT, Status, unix_time,
+    write_atomic, write_run,
 };
 use crate::signals::StopFlag;
 use crate::train_loop::{End, TrainLoop};
@@ -17,11 +17,12 @@ use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use slender_config::{
-    Config, DeviceSpec, ModelShape, Recompute, SourceRole, human_bytes, human_count, human_seconds,
+    Config, DataConfig, DeviceSpec, ModelShape, Recompute, SourceRole, TokenizerKind, human_bytes,
+    human_count, human_seconds,
 };
 use slender_data::{Dataset, PrepareOptions, Tokenizer};
 use slender_model::Transformer;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a run is started.
 #[derive(Clone, Debug)]
@@ -176,14 +177,20 @@ fn run(
             .with_recompute(again)
     };
     // Before the data, which may take hours to fetch, so that a user knows what is being begun.
-    let early = config.shape().map(|shape| fresh(&shape));
+    let (early, from) = match &config.model.from {
+        Some(path) if checkpoint.is_none() => {
+            let (model, from) = begin_from(config, path, &device)?;
+            (Some(model.with_recompute(again)), Some(from))
+        }
+        _ => (config.shape().map(|shape| fresh(&shape)), None),
+    };
     if let Some(model) = &early {
         announce(config, model, done, target, peak, &device, &progress);
     }
 
     let mut prepare = PrepareOptions::from_env();
     prepare.progress = options.verbosity != Verbosity::Quiet;
-    let prepared = slender_data::prepare(&config.data, &prepare)?;
+    let prepared = slender_data::prepare(&data_config(config, dir), &prepare)?;
     let dataset = Dataset::open(&prepared.dir)?;
     let keeps_valid = config.data.valid_fraction > 0.0
         || config
@@ -206,8 +213,18 @@ fn run(
         });
     }
     let shape = shape_for(config, tokenizer.vocab_size())?;
+    if let (Some(model), Some(from)) = (&early, &from)
+        && *model.shape() != shape
+    {
+        return Err(from_problem(format!(
+            "the tokenizer has {} tokens, the embedding in {} only {} rows",
+            tokenizer.vocab_size(),
+            from.path,
+            model.shape().vocab_size
+        )));
+    }
     let accounting = config.accounting_of(&shape);
-    tokenizer.save(&dir.tokenizer())?;
+    tokenizer.save_in(dir.root())?;
 
     let announced = early.is_some();
     let (model, optimizer, state) = match &checkpoint {
@@ -234,6 +251,7 @@ fn run(
             data_manifest: &manifest,
             data_dir: &prepared.dir,
             tokenizer_hash: tokenizer.hash(),
+            from: from.as_ref(),
             accounting: &accounting,
             device: &config.run.device,
         };
@@ -273,6 +291,48 @@ fn run(
         },
         End::Interrupted(checkpoint) => TrainOutcome::Interrupted { checkpoint },
     })
+}
+
+/// The weights that `model.from` names, and where they are from.
+fn begin_from(
+    config: &Config,
+    path: &Path,
+    device: &Device,
+) -> Result<(Transformer, Beginning), TrainError> {
+    // The embedding's rows are the checkpoint's, whatever the tokenizer's size.
+    let shape = shape_for(config, 1)?;
+    let (model, weights_hash) = Transformer::read_from(&shape, path, device)
+        .map_err(|error| from_problem(error.to_string()))?;
+    let path = path.display().to_string();
+    Ok((model, Beginning { path, weights_hash }))
+}
+
+fn from_problem(message: String) -> TrainError {
+    let problem = slender_config::Problem {
+        origin: None,
+        key: "model.from".into(),
+        message,
+        hint: Some(
+            "name a model that slender reads, with the tokenizer it was trained with".into(),
+        ),
+    };
+    TrainError::Config(slender_config::ConfigError::Invalid(vec![problem]))
+}
+
+/// The configured data; where the tokenizer's files are gone, as a checkpoint that a run began from may be,
+/// the run's own copy takes their place.
+fn data_config(config: &Config, dir: &RunDir) -> DataConfig {
+    let mut data = config.data.clone();
+    let tokenizer = &mut data.tokenizer;
+    let gone = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| !path.exists());
+    if tokenizer.kind == TokenizerKind::File
+        && (gone(&tokenizer.path) || gone(&tokenizer.chat_template))
+        && dir.tokenizer().is_file()
+    {
+        tokenizer.path = Some(dir.tokenizer());
+        tokenizer.chat_template = None;
+    }
+    data
 }
 
 /// The shape of `config` for a tokenizer of `vocab` tokens.

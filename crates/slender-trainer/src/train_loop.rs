@@ -118,8 +118,13 @@ impl TrainLoop<'_> {
         let model = self.model.take().expect("present between steps");
         // Dropout draws from a copy, so that an interrupted step leaves the stream where it was.
         let mut rng = self.state.rng.clone();
-        let targets = train.batch_size * train.seq_len();
-        // Of the mean over the whole batch, whatever the micro-batch.
+        // Of the mean over the targets that count in the whole batch, whatever the micro-batch.
+        let targets = batch
+            .targets
+            .iter()
+            .filter(|target| **target >= 0)
+            .count()
+            .max(1);
         let mut gradients = Gradients::new(targets);
         let mut loss_sum = 0.0;
         for micro in 0..train.batch_size / train.micro_batch_size() {

@@ -41,6 +41,7 @@ fn main() {
         Command::Bench(command) => commands::bench::run(&command),
         Command::Config(command) => commands::config::run(&command),
         Command::Data(command) => commands::data::run(&command),
+        Command::Tokenizer(command) => commands::tokenizer::run(&command),
     };
     let code = result.unwrap_or_else(|error| {
         output::talk(&format!("error: {error}"));

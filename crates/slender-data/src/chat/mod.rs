@@ -3,9 +3,12 @@
 //! A template is a program from a stranger. It runs in minijinja, which has no access to files or to the
 //! machine, with a budget of work (`fuel`), so it ends and its memory is bounded.
 
+mod conversation;
 mod json;
 mod template;
 
+pub use conversation::EncodedConversation;
+pub(crate) use conversation::{canonical, messages, spoken};
 pub use template::ChatTemplate;
 
 use serde::{Deserialize, Serialize};

@@ -162,6 +162,13 @@ impl ChatTemplate {
         Ok((text, ranges))
     }
 
+    pub(super) fn failure(&self, message: &str) -> DataError {
+        DataError::ChatTemplate {
+            name: self.inner.name.clone(),
+            message: message.to_owned(),
+        }
+    }
+
     fn text(
         &self,
         messages: &[Message],

@@ -1,5 +1,6 @@
 //! The tokens of one side of a source, as one sequence over its shards.
 
+use super::IGNORED;
 use crate::DataError;
 use crate::prepare::{SplitManifest, open_shard};
 use crate::shard::Shard;
@@ -42,6 +43,34 @@ impl TokenStream {
             at = stop;
             shard += 1;
         }
+    }
+
+    /// Whether some tokens are not counted by the loss: the stream is of conversations.
+    pub fn has_mask(&self) -> bool {
+        self.shards.iter().any(Shard::has_mask)
+    }
+
+    /// Whether the loss counts a token.
+    pub fn is_counted(&self, token: u64) -> bool {
+        let shard = self.bounds.partition_point(|bound| *bound <= token) - 1;
+        self.shards[shard].is_counted(token - self.bounds[shard])
+    }
+
+    /// Replaces targets that the loss does not count by [`IGNORED`]; the first is token `start + 1`.
+    pub fn mask_targets(&self, start: u64, targets: &mut [i32]) {
+        if self.has_mask() {
+            for (i, target) in targets.iter_mut().enumerate() {
+                if !self.is_counted(start + 1 + i as u64) {
+                    *target = IGNORED;
+                }
+            }
+        }
+    }
+
+    /// First token of every document.
+    pub fn document_starts(&self) -> impl Iterator<Item = u64> + '_ {
+        let shards = self.shards.iter().zip(&self.bounds);
+        shards.flat_map(|(shard, base)| shard.document_starts().iter().map(move |s| base + s))
     }
 
     /// Appends, for each token of `start..start + len`, how many documents began in the range after its first

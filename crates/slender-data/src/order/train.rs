@@ -4,6 +4,7 @@
 //! epoch. The last window ends with the last token and overlaps the one before, so that no token is lost.
 //! Each epoch of each source has its own permutation of the windows.
 
+use super::conversations::{self, Span};
 use super::mixture::Mixture;
 use super::permutation::Permutation;
 use super::{Batch, Sequence};
@@ -23,11 +24,13 @@ pub struct TrainOrder {
     mixture: Mixture,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Windows {
     source: usize,
     tokens: u64,
     count: u64,
+    /// Of conversations.
+    spans: Option<Arc<[Span]>>,
 }
 
 impl TrainOrder {
@@ -46,7 +49,14 @@ impl TrainOrder {
                 continue;
             }
             let tokens = manifest.train_tokens_used;
-            if tokens <= stride {
+            let stream = &shared.train[source];
+            let spans = stream
+                .has_mask()
+                .then(|| Arc::from(conversations::spans(stream, tokens, stride)));
+            let none = spans
+                .as_ref()
+                .is_some_and(|spans: &Arc<[Span]>| spans.is_empty());
+            if none || (spans.is_none() && tokens <= stride) {
                 return Err(DataError::TooFewTokens {
                     what: format!("the training side of source {}", manifest.name),
                     have: tokens,
@@ -56,11 +66,15 @@ impl TrainOrder {
                         .into(),
                 });
             }
-            let count = (tokens - 1).div_ceil(stride);
+            let count = match &spans {
+                Some(spans) => spans.len() as u64,
+                None => (tokens - 1).div_ceil(stride),
+            };
             sources.push(Windows {
                 source,
                 tokens,
                 count,
+                spans,
             });
             weights.push(manifest.weight);
         }
@@ -116,9 +130,21 @@ impl TrainOrder {
 
     /// The sequence at `index`, counted from the start of the run.
     pub fn sequence(&self, index: u64) -> Sequence {
-        let (windows, start, epoch) = self.window(index);
+        let (windows, nth, epoch) = self.window(index);
         let len = self.seq_len;
         let stream = &self.shared.train[windows.source];
+        if let Some(spans) = &windows.spans {
+            let [inputs, targets, segments] = conversations::read(stream, spans[nth as usize], len);
+            return Sequence {
+                inputs,
+                targets,
+                segments,
+                source: windows.source,
+                epoch,
+            };
+        }
+        let stride = len as u64;
+        let start = (nth * stride).min(windows.tokens - stride - 1);
         let mut tokens = Vec::with_capacity(len + 1);
         stream.read(start, len as u64 + 1, &mut tokens);
         let mut segments = Vec::with_capacity(len);
@@ -149,14 +175,12 @@ impl TrainOrder {
         batch
     }
 
-    /// Source, first token and epoch of a sequence.
-    fn window(&self, index: u64) -> (Windows, u64, u64) {
+    /// Source, number of the window and epoch of a sequence.
+    fn window(&self, index: u64) -> (&Windows, u64, u64) {
         let (slot, nth) = self.mixture.locate(index);
-        let windows = self.sources[slot];
+        let windows = &self.sources[slot];
         let (epoch, within) = (nth / windows.count, nth % windows.count);
         let order = Permutation::new(windows.count, self.seed, windows.source as u64, epoch);
-        let stride = self.seq_len as u64;
-        let start = (order.apply(within) * stride).min(windows.tokens - stride - 1);
-        (windows, start, epoch)
+        (windows, order.apply(within), epoch)
     }
 }

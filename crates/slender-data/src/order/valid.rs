@@ -1,20 +1,18 @@
 //! Validation windows: the validation side in order, each token a target once.
 
-use super::{Batch, TokenStream};
+use super::conversations::{self, Span};
+use super::{Batch, IGNORED, TokenStream};
 use crate::DataError;
 use crate::dataset::Shared;
 use std::sync::Arc;
-
-/// Target that the loss ignores.
-const IGNORED: i32 = -1;
 
 /// The validation windows of prepared data. Cheap to clone; sharable between threads.
 #[derive(Clone, Debug)]
 pub struct ValidWindows {
     shared: Arc<Shared>,
     seq_len: usize,
-    /// Source and first token of each window.
-    windows: Vec<(usize, u64)>,
+    /// Source and place of each window.
+    windows: Vec<(usize, Span)>,
     tokens: u64,
     bytes: u64,
 }
@@ -49,9 +47,18 @@ impl ValidWindows {
         let stride = seq_len as u64;
         let mut windows = Vec::new();
         for (source, stream) in shared.valid.iter().enumerate() {
+            if stream.has_mask() {
+                let spans = conversations::spans(stream, stream.len(), stride);
+                windows.extend(spans.into_iter().map(|span| (source, span)));
+                continue;
+            }
             // The stream's first token starts a document and is predicted from nothing.
             let targets = stream.len().saturating_sub(1);
-            windows.extend((0..targets.div_ceil(stride)).map(|i| (source, i * stride)));
+            windows.extend((0..targets.div_ceil(stride)).map(|i| {
+                let start = i * stride;
+                let tokens = (targets - start).min(stride) as u32 + 1;
+                (source, Span { start, tokens })
+            }));
         }
         if windows.is_empty() {
             return Err(DataError::TooFewTokens {
@@ -113,26 +120,18 @@ impl ValidWindows {
 
     /// Window `i`, which must be below [`ValidWindows::len`].
     pub fn window(&self, i: usize) -> ValidWindow {
-        let (source, start) = self.windows[i];
+        let (source, span) = self.windows[i];
         let stream: &TokenStream = &self.shared.valid[source];
-        let len = self.seq_len;
-        let count = (stream.len() - 1 - start).min(len as u64);
-        let mut tokens = Vec::with_capacity(len + 1);
-        stream.read(start, count + 1, &mut tokens);
-        let mut segments = Vec::with_capacity(len);
-        stream.segments(start, count, &mut segments);
-        let bytes = self.shared.text_bytes(&tokens);
-        let mut targets = tokens[1..].to_vec();
-        tokens.truncate(count as usize);
-        tokens.resize(len, 0);
-        targets.resize(len, IGNORED);
-        segments.resize(len, segments.last().copied().unwrap_or_default());
+        let [inputs, targets, segments] = conversations::read(stream, span, self.seq_len);
+        let mut tokens = Vec::with_capacity(span.tokens as usize);
+        stream.read(span.start, u64::from(span.tokens), &mut tokens);
+        let counted = |i: usize| targets[i] != IGNORED;
         ValidWindow {
-            inputs: tokens,
+            tokens: (0..tokens.len() - 1).filter(|i| counted(*i)).count() as u64,
+            bytes: self.shared.text_bytes(&tokens, counted),
+            inputs,
             targets,
             segments,
-            tokens: count,
-            bytes,
         }
     }
 

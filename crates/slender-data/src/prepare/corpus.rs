@@ -1,9 +1,10 @@
 //! The text a vocabulary is learned from: the first training documents of each source, up to a budget.
 
 use super::split::Split;
+use crate::chat::spoken;
 use crate::hub::Hub;
 use crate::source::{Documents, Progress, Source};
-use crate::{DataError, SourceRole};
+use crate::{Content, DataError, SourceRole};
 
 /// Lazy stream of training texts. Each source may give an equal share of what the earlier ones left; the text
 /// that crosses the share is cut. Files beyond the budget are not opened, so not downloaded either.
@@ -56,20 +57,14 @@ impl<'a> TrainingTexts<'a> {
         while current.budget > 0 {
             let Some(documents) = &mut current.documents else {
                 let input = source.inputs.get(current.input)?;
-                let separator = source.separator.as_deref();
-                match input.documents(
-                    &source.text_column,
-                    separator,
-                    Some(self.hub),
-                    Progress::default(),
-                ) {
+                match input.documents(source.reading(), Some(self.hub), Progress::default()) {
                     Ok(documents) => current.documents = Some(documents),
                     Err(error) => return Some(Err(error)),
                 }
                 continue;
             };
-            let mut text = match documents.next() {
-                Some(Ok(text)) => text,
+            let document = match documents.next() {
+                Some(Ok(document)) => document,
                 Some(Err(error)) => return Some(Err(error)),
                 None => {
                     current.documents = None;
@@ -77,14 +72,20 @@ impl<'a> TrainingTexts<'a> {
                     continue;
                 }
             };
-            if text.trim().is_empty() {
+            if document.trim().is_empty() {
                 continue;
             }
+            // Which side a document is on follows from what was read, the vocabulary from what is said.
+            let valid = source.role == SourceRole::Split && self.split.is_valid(&document);
+            let mut text = match source.content {
+                Content::Text => document,
+                Content::Conversations => spoken(&document),
+            };
             current.read += text.len() as u64;
             if self.max_bytes > 0 && current.read > self.max_bytes {
                 return None;
             }
-            if source.role == SourceRole::Split && self.split.is_valid(&text) {
+            if valid {
                 continue;
             }
             if text.len() as u64 > current.budget {

@@ -21,11 +21,15 @@ pub use manifest::{
 pub(crate) use parts::open_shard;
 pub use spec::{cache_dir, user_cache_dir};
 
+use crate::chat::ChatTemplate;
 use crate::hub::{Hub, HubConfig};
 use crate::shard::TokenType;
 use crate::source::{HashCache, Source};
 use crate::tokenizer::train_bpe;
-use crate::{DataConfig, DataError, SourceRole, Tokenizer, fsio, load_tokenizer, source};
+use crate::{
+    Content, DataConfig, DataError, SourceRole, Tokenizer, TokenizerConfig, fsio, load_tokenizer,
+    source,
+};
 use corpus::TrainingTexts;
 use lock::FolderLock;
 use parts::Part;
@@ -110,6 +114,7 @@ pub fn prepare(config: &DataConfig, options: &PrepareOptions) -> Result<Prepared
         dir: &plan.dir,
         hub: &hub,
         tokenizer: &tokenizer,
+        template: plan.template(&tokenizer)?,
         split: Split::new(config.valid_fraction),
         max_bytes: config.max_bytes,
         part_tokens: options.shard_tokens.max(1),
@@ -171,7 +176,9 @@ impl Plan {
     fn new(config: &DataConfig, hub: &Hub) -> Result<Self, DataError> {
         let cache = cache_dir(config);
         std::fs::create_dir_all(&cache).map_err(DataError::io("create", &cache))?;
-        let tokenizer = load_tokenizer(&config.tokenizer, hub)?;
+        let tokenizer = load_tokenizer(&config.tokenizer, hub)?
+            .map(|tokenizer| with_template(tokenizer, &config.tokenizer))
+            .transpose()?;
         let mut hashes = HashCache::load(&cache);
         let sources = source::plan(config, hub, &mut hashes)?;
         hashes.save()?;
@@ -214,7 +221,7 @@ impl Plan {
     fn tokenizer(&self, config: &DataConfig, hub: &Hub) -> Result<Tokenizer, DataError> {
         let path = self.dir.join(TOKENIZER_FILE);
         if let Some(tokenizer) = &self.tokenizer {
-            tokenizer.save(&path)?;
+            tokenizer.save_in(&self.dir)?;
             return Ok(tokenizer.clone());
         }
         let vocab_size = config.tokenizer.vocab_size.unwrap_or_default();
@@ -232,8 +239,24 @@ impl Plan {
             config.max_bytes,
         );
         let tokenizer = train_bpe(texts, vocab_size)?;
-        tokenizer.save(&path)?;
+        let tokenizer = with_template(tokenizer, &config.tokenizer)?;
+        tokenizer.save_in(&self.dir)?;
         Ok(tokenizer)
+    }
+
+    /// The chat template, if there are conversations to be rendered.
+    fn template(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, DataError> {
+        let conversations = |source: &Source| source.content == Content::Conversations;
+        let Some(index) = self.sources.iter().position(conversations) else {
+            return Ok(None);
+        };
+        let template = tokenizer.chat_template()?.ok_or_else(|| {
+            DataError::config(
+                format!("data.sources[{index}].content"),
+                "the tokenizer has no chat template to write conversations with\n  hint: set data.tokenizer.chat_template to a Jinja file",
+            )
+        })?;
+        Ok(Some(template))
     }
 
     fn manifest(&self, config: &DataConfig, tokenizer: &Tokenizer, made: &[Vec<Part>]) -> Manifest {
@@ -281,6 +304,18 @@ impl Plan {
             sources,
         }
     }
+}
+
+/// The tokenizer with the chat template that the configuration names.
+fn with_template(tokenizer: Tokenizer, config: &TokenizerConfig) -> Result<Tokenizer, DataError> {
+    let Some(path) = &config.chat_template else {
+        return Ok(tokenizer);
+    };
+    let text = std::fs::read_to_string(path).map_err(DataError::io("read", path))?;
+    let tokenizer = tokenizer.with_chat_template(Some(text));
+    // A mistake in it is said before anything is prepared.
+    tokenizer.chat_template()?;
+    Ok(tokenizer)
 }
 
 /// Share of a training source in the weights; `None` if weights are not given.

@@ -27,7 +27,14 @@ pub(super) fn spec(
             "is a share of documents, from 0 to below 1",
         ));
     }
-    let tokenizer = match tokenizer {
+    let template = match tokenizer {
+        Some(t) => t.settings().chat_template().map(str::to_owned),
+        None => match &config.tokenizer.chat_template {
+            Some(path) => Some(std::fs::read_to_string(path).map_err(DataError::io("read", path))?),
+            None => None,
+        },
+    };
+    let mut tokenizer = match tokenizer {
         Some(t) => json!({ "hash": t.hash(), "bos": t.bos_id(), "eos": t.eos_id() }),
         None => {
             let vocab_size = config.tokenizer.vocab_size.ok_or_else(|| {
@@ -39,6 +46,10 @@ pub(super) fn spec(
             json!({ "bpe": { "vocab_size": vocab_size, "train_bytes": train_bytes(config) } })
         }
     };
+    // Not hashed where there is none, so that other data keeps the folder names it had.
+    if let Some(text) = template {
+        tokenizer["chat_template"] = json!(blake3::hash(text.as_bytes()).to_hex().to_string());
+    }
     let sources: Vec<Value> = sources
         .iter()
         .map(|source| {

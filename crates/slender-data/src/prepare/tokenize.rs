@@ -9,10 +9,11 @@ use super::manifest::ShardManifest;
 use super::parts::{Part, Position};
 use super::progress::Reporter;
 use super::split::Split;
+use crate::chat::{ChatTemplate, Message};
 use crate::hub::Hub;
 use crate::shard::{ShardWriter, TokenType};
 use crate::source::{Progress, Source};
-use crate::{DataError, SourceRole, Tokenizer};
+use crate::{Content, DataError, SourceRole, Tokenizer};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -30,6 +31,8 @@ pub(super) struct Job<'a> {
     pub dir: &'a Path,
     pub hub: &'a Hub,
     pub tokenizer: &'a Tokenizer,
+    /// For conversations.
+    pub template: Option<ChatTemplate>,
     pub split: Split,
     /// Bytes of text a source may give, 0 for all.
     pub max_bytes: u64,
@@ -99,18 +102,15 @@ pub(super) fn tokenize(
         for batch in receiver.iter() {
             let batch: Batch = batch?;
             ended = batch.last;
-            let encoded: Vec<(bool, Vec<u32>)> = batch
+            let encoded: Vec<Result<Encoded, DataError>> = batch
                 .documents
                 .par_iter()
-                .map(|document| {
-                    (
-                        is_valid(job, source, &document.text),
-                        encode(job.tokenizer, &document.text),
-                    )
-                })
+                .map(|document| encode_document(job, source, document))
                 .collect();
-            for (document, (valid, tokens)) in batch.documents.iter().zip(encoded) {
-                writer.push(&tokens, document.text.len() as u64, valid)?;
+            for (document, encoded) in batch.documents.iter().zip(encoded) {
+                let encoded = encoded?;
+                let (valid, tokens) = (encoded.valid, &encoded.tokens);
+                writer.push(&encoded)?;
                 writer.part.end = document.next;
                 writer.part.empty_documents += document.empty_before;
                 bytes += document.text.len() as u64;
@@ -150,6 +150,51 @@ fn is_valid(job: &Job, source: &Source, text: &str) -> bool {
         SourceRole::Train => false,
         SourceRole::Valid => true,
     }
+}
+
+/// A document as tokens.
+struct Encoded {
+    tokens: Vec<u32>,
+    /// Of a conversation: the tokens that the assistant says.
+    counted: Option<Vec<bool>>,
+    /// Bytes of text.
+    bytes: u64,
+    /// On which side it is.
+    valid: bool,
+}
+
+fn encode_document(job: &Job, source: &Source, document: &Document) -> Result<Encoded, DataError> {
+    let text = &document.text;
+    let valid = is_valid(job, source, text);
+    let Some(template) = job
+        .template
+        .as_ref()
+        .filter(|_| source.content == Content::Conversations)
+    else {
+        return Ok(Encoded {
+            tokens: encode(job.tokenizer, text),
+            counted: None,
+            bytes: text.len() as u64,
+            valid,
+        });
+    };
+    let place = |message: String| DataError::Conversation {
+        place: format!(
+            "{}: conversation {}",
+            source.inputs[document.next.input].name, document.next.document
+        ),
+        message,
+    };
+    let messages: Vec<Message> = serde_json::from_str(text).map_err(|e| place(e.to_string()))?;
+    let encoded = template
+        .encode(job.tokenizer, &messages)
+        .map_err(|e| place(e.to_string()))?;
+    Ok(Encoded {
+        tokens: encoded.ids,
+        counted: Some(encoded.counted),
+        bytes: encoded.bytes as u64,
+        valid,
+    })
 }
 
 /// Tokens of a document, its start token first.
@@ -194,13 +239,7 @@ fn read_batches(
     let mut batch = fresh(start);
     let mut batch_bytes = 0;
     for (input_index, input) in source.inputs.iter().enumerate().skip(start.input) {
-        let separator = source.separator.as_deref();
-        let documents = input.documents(
-            &source.text_column,
-            separator,
-            Some(job.hub),
-            progress.clone(),
-        )?;
+        let documents = input.documents(source.reading(), Some(job.hub), progress.clone())?;
         let skip = if input_index == start.input {
             start.document
         } else {
@@ -279,8 +318,9 @@ impl<'a> PartWriter<'a> {
         }
     }
 
-    fn push(&mut self, tokens: &[u32], bytes: u64, valid: bool) -> Result<(), DataError> {
-        self.tokens += tokens.len() as u64;
+    fn push(&mut self, document: &Encoded) -> Result<(), DataError> {
+        let valid = document.valid;
+        self.tokens += document.tokens.len() as u64;
         let side = &mut self.sides[usize::from(valid)];
         if side.is_none() {
             let file = Part::shard_name(
@@ -289,7 +329,11 @@ impl<'a> PartWriter<'a> {
                 if valid { "valid" } else { "train" },
             );
             let token_type = TokenType::for_vocab(self.job.tokenizer.vocab_size());
-            let writer = ShardWriter::create(&self.job.dir.join(&file), token_type)?;
+            let writer = ShardWriter::create(
+                &self.job.dir.join(&file),
+                token_type,
+                document.counted.is_some(),
+            )?;
             *side = Some(Side {
                 file,
                 writer,
@@ -297,8 +341,9 @@ impl<'a> PartWriter<'a> {
             });
         }
         let side = side.as_mut().expect("just made");
-        side.bytes += bytes;
-        side.writer.push(tokens)
+        side.bytes += document.bytes;
+        side.writer
+            .push(&document.tokens, document.counted.as_deref())
     }
 
     /// Puts the shards in place, then the record.

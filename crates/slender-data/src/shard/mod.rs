@@ -1,17 +1,18 @@
 //! Shards: files of token ids that are mapped, not read.
 //!
-//! Layout, little-endian, version 1:
+//! Layout, little-endian:
 //!
 //! | bytes | content |
 //! |---|---|
 //! | 0..8 | magic `SLNDSHRD` |
-//! | 8..12 | version, u32 |
+//! | 8..12 | version, u32: 1, or 2 where a mask follows |
 //! | 12..16 | bytes per token, u32: 2 or 4 |
 //! | 16..24 | number of tokens, u64 |
 //! | 24..32 | number of documents, u64 |
 //! | 32..64 | BLAKE3 of everything after the header |
 //! | 64.. | tokens, padded with zeros to a multiple of 8 bytes |
 //! | then | one u64 a document: index of its first token in this shard |
+//! | version 2 | a mask in u64 words: bit `i % 64` of word `i / 64` is set if the loss counts token `i` |
 //!
 //! A document never crosses a shard. The file's length follows from the header, so that a truncated file is
 //! found on opening; a flipped bit is found by [`Shard::verify`].
@@ -30,7 +31,10 @@ use std::path::Path;
 compile_error!("shards are mapped as little-endian arrays");
 
 const MAGIC: &[u8; 8] = b"SLNDSHRD";
-const VERSION: u32 = 1;
+/// Every token is counted by the loss.
+const PLAIN: u32 = 1;
+/// A mask says which tokens are.
+const MASKED: u32 = 2;
 pub(crate) const HEADER_BYTES: usize = 64;
 
 /// Width of a stored token.
@@ -68,6 +72,7 @@ pub(crate) struct Header {
     pub token_type: TokenType,
     pub tokens: u64,
     pub documents: u64,
+    pub mask: bool,
     pub hash: [u8; 32],
 }
 
@@ -75,7 +80,8 @@ impl Header {
     fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[0..8].copy_from_slice(MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.mask { MASKED } else { PLAIN };
+        out[8..12].copy_from_slice(&version.to_le_bytes());
         out[12..16].copy_from_slice(&(self.token_type.bytes() as u32).to_le_bytes());
         out[16..24].copy_from_slice(&self.tokens.to_le_bytes());
         out[24..32].copy_from_slice(&self.documents.to_le_bytes());
@@ -98,11 +104,11 @@ impl Header {
         }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
-        if u32_at(8) != VERSION {
+        if !matches!(u32_at(8), PLAIN | MASKED) {
             return Err(DataError::Version {
                 path: path.to_path_buf(),
                 found: format!("shard version {}", u32_at(8)),
-                expected: format!("shard version {VERSION}"),
+                expected: format!("shard version {PLAIN} or {MASKED}"),
             });
         }
         let token_type = match u32_at(12) {
@@ -115,6 +121,7 @@ impl Header {
             token_type,
             tokens: u64_at(16),
             documents: u64_at(24),
+            mask: u32_at(8) == MASKED,
             hash,
         })
     }
@@ -126,10 +133,20 @@ impl Header {
             .checked_next_multiple_of(8)
     }
 
+    /// Bytes of the mask.
+    fn mask_bytes(&self) -> u64 {
+        if self.mask {
+            self.tokens.div_ceil(64) * 8
+        } else {
+            0
+        }
+    }
+
     /// Length of the whole file; `None` for a header that overflows.
     fn file_bytes(&self) -> Option<u64> {
         self.token_bytes()?
             .checked_add(self.documents.checked_mul(8)?)?
+            .checked_add(self.mask_bytes())?
             .checked_add(HEADER_BYTES as u64)
     }
 }
@@ -139,10 +156,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn write(path: &Path, token_type: TokenType, documents: &[Vec<u32>]) -> Header {
-        let mut writer = ShardWriter::create(path, token_type).unwrap();
+    /// With a mask that counts even tokens, if `mask`.
+    fn write(path: &Path, token_type: TokenType, documents: &[Vec<u32>], mask: bool) -> Header {
+        let mut writer = ShardWriter::create(path, token_type, mask).unwrap();
         for document in documents {
-            writer.push(document).unwrap();
+            let counted: Vec<bool> = document.iter().map(|token| token % 2 == 0).collect();
+            writer.push(document, mask.then_some(&counted)).unwrap();
         }
         writer.finish().unwrap()
     }
@@ -150,11 +169,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn round_trip(documents in prop::collection::vec(prop::collection::vec(0u32..65_536, 1..20), 0..20), wide: bool) {
+        fn round_trip(documents in prop::collection::vec(prop::collection::vec(0u32..65_536, 1..20), 0..20), wide: bool, mask: bool) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("s.bin");
             let token_type = if wide { TokenType::U32 } else { TokenType::U16 };
-            let header = write(&path, token_type, &documents);
+            let header = write(&path, token_type, &documents, mask);
             let shard = Shard::open(&path).unwrap();
             shard.verify().unwrap();
             prop_assert_eq!(shard.header(), header);
@@ -164,6 +183,10 @@ mod tests {
             prop_assert_eq!(&tokens, &expected);
             let starts: Vec<u64> = documents.iter().scan(0, |at, d| { *at += d.len() as u64; Some(*at - d.len() as u64) }).collect();
             prop_assert_eq!(shard.document_starts(), &starts[..]);
+            prop_assert_eq!(shard.has_mask(), mask);
+            for (i, token) in expected.iter().enumerate() {
+                prop_assert_eq!(shard.is_counted(i as u64), !mask || token % 2 == 0);
+            }
         }
     }
 
@@ -171,7 +194,7 @@ mod tests {
     fn damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.bin");
-        write(&path, TokenType::U16, &[vec![1, 2, 3], vec![4]]);
+        write(&path, TokenType::U16, &[vec![1, 2, 3], vec![4]], false);
         let good = std::fs::read(&path).unwrap();
         let open = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
@@ -189,7 +212,9 @@ mod tests {
             bytes
         };
         assert!(open(&change(0, b'X')).contains("does not start"));
-        assert!(open(&change(8, 2)).contains("version 2"));
+        assert!(open(&change(8, 3)).contains("version 3"));
+        // A mask that is not there.
+        assert!(open(&change(8, 2)).contains("bytes"));
         assert!(open(&change(12, 3)).contains("3 bytes per token"));
         assert!(open(&change(23, 255)).contains("damaged"));
         assert!(open(&change(66, 9)).contains("hash"));

@@ -14,6 +14,8 @@ pub(crate) struct Shard {
     header: Header,
     /// End of the tokens, padding included, in bytes from the start of the file.
     index_at: usize,
+    /// End of the index.
+    mask_at: usize,
 }
 
 impl Shard {
@@ -38,6 +40,7 @@ impl Shard {
             map,
             header,
             index_at,
+            mask_at: index_at + 8 * header.documents as usize,
         };
         let starts = shard.document_starts();
         let ordered = starts.windows(2).all(|pair| pair[0] <= pair[1]);
@@ -60,7 +63,18 @@ impl Shard {
 
     /// Index of each document's first token.
     pub fn document_starts(&self) -> &[u64] {
-        bytemuck::cast_slice(&self.map[self.index_at..])
+        bytemuck::cast_slice(&self.map[self.index_at..self.mask_at])
+    }
+
+    /// Whether some tokens are not counted by the loss.
+    pub fn has_mask(&self) -> bool {
+        self.header.mask
+    }
+
+    /// Whether the loss counts a token.
+    pub fn is_counted(&self, token: u64) -> bool {
+        let words: &[u64] = bytemuck::cast_slice(&self.map[self.mask_at..]);
+        !self.header.mask || words[token as usize / 64] & (1 << (token % 64)) != 0
     }
 
     /// Appends `len` tokens from `start` to `out`. The range must lie in the shard.

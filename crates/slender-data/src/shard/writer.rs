@@ -15,11 +15,14 @@ pub(crate) struct ShardWriter {
     token_type: TokenType,
     tokens: u64,
     starts: Vec<u64>,
+    /// A bit a token, set where the loss counts it.
+    counted: Option<Vec<u64>>,
     buffer: Vec<u8>,
 }
 
 impl ShardWriter {
-    pub fn create(path: &Path, token_type: TokenType) -> Result<Self, DataError> {
+    /// A shard whose every token is counted by the loss or, `with_mask`, those that are said to be.
+    pub fn create(path: &Path, token_type: TokenType, with_mask: bool) -> Result<Self, DataError> {
         let tmp = fsio::tmp_path(path);
         let file = File::create(&tmp).map_err(DataError::io("create", &tmp))?;
         let mut writer = Self {
@@ -30,6 +33,7 @@ impl ShardWriter {
             token_type,
             tokens: 0,
             starts: Vec::new(),
+            counted: with_mask.then(Vec::new),
             buffer: Vec::new(),
         };
         writer
@@ -39,9 +43,21 @@ impl ShardWriter {
         Ok(writer)
     }
 
-    /// Appends a document.
-    pub fn push(&mut self, tokens: &[u32]) -> Result<(), DataError> {
+    /// Appends a document; `counted` is of its length, and not given where the shard has no mask.
+    pub fn push(&mut self, tokens: &[u32], counted: Option<&[bool]>) -> Result<(), DataError> {
         self.starts.push(self.tokens);
+        if let Some(mask) = &mut self.counted {
+            mask.resize((self.tokens as usize + tokens.len()).div_ceil(64), 0);
+            for (i, _) in counted
+                .unwrap_or_default()
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| **c)
+            {
+                let at = self.tokens as usize + i;
+                mask[at / 64] |= 1 << (at % 64);
+            }
+        }
         self.tokens += tokens.len() as u64;
         self.buffer.clear();
         match self.token_type {
@@ -74,11 +90,15 @@ impl ShardWriter {
         for start in &self.starts {
             self.buffer.extend_from_slice(&start.to_le_bytes());
         }
+        for word in self.counted.iter().flatten() {
+            self.buffer.extend_from_slice(&word.to_le_bytes());
+        }
         self.write_buffer()?;
         let header = Header {
             token_type: self.token_type,
             tokens: self.tokens,
             documents: self.starts.len() as u64,
+            mask: self.counted.is_some(),
             hash: *self.hasher.finalize().as_bytes(),
         };
         self.file

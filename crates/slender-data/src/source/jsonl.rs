@@ -1,20 +1,26 @@
-//! `.jsonl`: one JSON object a line, text in one of its keys.
+//! `.jsonl`: one JSON object a line, text or messages in one of its keys.
 //!
 //! Only the wanted key is materialised; the rest of the row is checked for syntax and skipped.
 
-use super::{Documents, until_end};
-use crate::DataError;
+use super::{Documents, Reading, until_end};
+use crate::chat::canonical;
+use crate::{Content, DataError};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 /// Documents of a JSON lines file. Blank lines are passed over.
-pub(super) fn documents(reader: Box<dyn BufRead + Send>, path: &Path, column: &str) -> Documents {
+pub(super) fn documents(
+    reader: Box<dyn BufRead + Send>,
+    path: &Path,
+    reading: Reading<'_>,
+) -> Documents {
     let mut rows = Jsonl {
         reader,
         path: path.to_path_buf(),
-        column: column.to_string(),
+        column: reading.column.to_string(),
+        content: reading.content,
         line: 0,
         offset: 0,
         buffer: Vec::new(),
@@ -26,6 +32,7 @@ struct Jsonl {
     reader: Box<dyn BufRead + Send>,
     path: PathBuf,
     column: String,
+    content: Content,
     line: u64,
     offset: u64,
     buffer: Vec<u8>,
@@ -66,12 +73,27 @@ impl Jsonl {
                 message: e.to_string(),
             })?;
         let place = || format!("{}:{}", self.path.display(), self.line);
+        if self.content == Content::Conversations
+            && let Found::Value(value) = found
+        {
+            return canonical(value).map_err(|message| DataError::Conversation {
+                place: place(),
+                message,
+            });
+        }
         match found {
-            Found::Text(text) => Ok(text),
-            Found::Other(kind) => Err(DataError::ColumnType {
+            Found::Value(serde_json::Value::String(text)) => Ok(text),
+            Found::Value(value) => Err(DataError::ColumnType {
                 place: place(),
                 column: self.column.clone(),
-                found: kind.into(),
+                found: match value {
+                    serde_json::Value::Null => "null",
+                    serde_json::Value::Bool(_) => "a boolean",
+                    serde_json::Value::Number(_) => "a number",
+                    serde_json::Value::Array(_) => "a list",
+                    _ => "an object",
+                }
+                .into(),
             }),
             Found::Missing(keys) => Err(DataError::MissingColumn {
                 place: place(),
@@ -87,8 +109,7 @@ impl Jsonl {
 }
 
 enum Found {
-    Text(String),
-    Other(&'static str),
+    Value(serde_json::Value),
     Missing(Vec<String>),
 }
 
@@ -115,14 +136,7 @@ impl<'de> Visitor<'de> for Column<'_> {
         let mut found = None;
         while let Some(key) = map.next_key::<String>()? {
             if key == self.0 {
-                found = Some(match map.next_value::<serde_json::Value>()? {
-                    serde_json::Value::String(text) => Found::Text(text),
-                    serde_json::Value::Null => Found::Other("null"),
-                    serde_json::Value::Bool(_) => Found::Other("a boolean"),
-                    serde_json::Value::Number(_) => Found::Other("a number"),
-                    serde_json::Value::Array(_) => Found::Other("a list"),
-                    serde_json::Value::Object(_) => Found::Other("an object"),
-                });
+                found = Some(Found::Value(map.next_value()?));
             } else {
                 map.next_value::<IgnoredAny>()?;
                 keys.push(key);
@@ -137,7 +151,54 @@ mod tests {
     use super::*;
 
     fn read(text: &'static str) -> Vec<Result<String, DataError>> {
-        documents(Box::new(text.as_bytes()), Path::new("r.jsonl"), "text").collect()
+        let reading = Reading::text("text", None);
+        documents(Box::new(text.as_bytes()), Path::new("r.jsonl"), reading).collect()
+    }
+
+    #[test]
+    fn conversations_are_checked_where_they_are_read() {
+        let read = |text: &'static str| {
+            let reading = Reading {
+                content: Content::Conversations,
+                column: "messages",
+                separator: None,
+            };
+            let path = Path::new("c.jsonl");
+            let mut all = documents(Box::new(text.as_bytes()), path, reading).collect::<Vec<_>>();
+            all.pop().unwrap()
+        };
+        let row = r#"{"id": 1, "messages": [{"content": "q", "role": "user"}, {"role": "assistant", "content": "a", "name": "x"}]}"#;
+        assert_eq!(
+            read(row).unwrap(),
+            r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a","name":"x"}]"#
+        );
+        for (row, part) in [
+            (r#"{"messages": "hi"}"#, "a list of messages"),
+            (r#"{"messages": []}"#, "no message of the assistant"),
+            (
+                r#"{"messages": [{"role": "user", "content": "q"}]}"#,
+                "no message of the assistant",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant"}]}"#,
+                "message 1 has no `content`",
+            ),
+            (
+                r#"{"messages": [{"content": "a"}]}"#,
+                "message 1 has no `role`",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": 3}]}"#,
+                "`content` is not a text",
+            ),
+            (r#"{"text": "q"}"#, "messages"),
+        ] {
+            let error = read(row).unwrap_err().to_string();
+            assert!(
+                error.starts_with("c.jsonl:1: ") && error.contains(part),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@ mod text;
 
 pub(crate) use plan::{HashCache, Source, plan};
 
-use crate::DataError;
+use crate::chat::{Message, messages};
 use crate::hub::{Hub, HubRepo};
+use crate::{Content, DataError};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -92,14 +93,35 @@ fn until_end(
 /// Bytes read so far, shared with a progress bar.
 pub(crate) type Progress = Arc<AtomicU64>;
 
+/// What is a document in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading<'a> {
+    /// Text, or conversations, which are read as the canonical JSON of their messages.
+    pub content: Content,
+    /// Column of `.jsonl` and `.parquet`.
+    pub column: &'a str,
+    /// Line that ends a document of `.txt`.
+    pub separator: Option<&'a str>,
+}
+
+impl<'a> Reading<'a> {
+    /// Text.
+    pub fn text(column: &'a str, separator: Option<&'a str>) -> Self {
+        Self {
+            content: Content::Text,
+            column,
+            separator,
+        }
+    }
+}
+
 impl Input {
     /// Opens the file and starts reading.
     ///
     /// `hub` is needed for hub files only; `progress` grows to the file's size as it is read.
     pub fn documents(
         &self,
-        text_column: &str,
-        separator: Option<&str>,
+        reading: Reading<'_>,
         hub: Option<&Hub>,
         progress: Progress,
     ) -> Result<Documents, DataError> {
@@ -119,7 +141,7 @@ impl Input {
                 (Origin::Path(_) | Origin::Hub(..), Compression::None) => open(path)?,
                 _ => spool(raw, self.compression, path)?,
             };
-            return parquet::documents(file, path, text_column, self.size, progress);
+            return parquet::documents(file, path, reading, self.size, progress);
         }
         let reader = decompress(
             Counting {
@@ -130,8 +152,15 @@ impl Input {
             path,
         )?;
         Ok(match self.format {
-            Format::Text => text::documents(reader, path, separator),
-            _ => jsonl::documents(reader, path, text_column),
+            Format::Text if reading.content == Content::Conversations => {
+                return Err(DataError::Conversation {
+                    place: path.display().to_string(),
+                    message: "a .txt file holds no conversations\n  hint: .jsonl and .parquet do"
+                        .into(),
+                });
+            }
+            Format::Text => text::documents(reader, path, reading.separator),
+            _ => jsonl::documents(reader, path, reading),
         })
     }
 }
@@ -166,8 +195,34 @@ pub fn read_documents(
         size: 0,
         hash: None,
     };
-    let documents = input.documents(text_column, separator, None, Progress::default())?;
+    let documents = input.documents(
+        Reading::text(text_column, separator),
+        None,
+        Progress::default(),
+    )?;
     Ok(documents.filter(|d| !matches!(d, Ok(text) if text.trim().is_empty())))
+}
+
+/// The conversations of JSON lines with `messages`; `name` is where they are from, for messages. Other than
+/// in training, one need not have an answer.
+pub fn read_conversations(
+    text: &[u8],
+    name: &Path,
+) -> impl Iterator<Item = Result<Vec<Message>, DataError>> {
+    let lines = text.split(|byte| *byte == b'\n').zip(1u64..);
+    let lines = lines.filter(|(line, _)| !line.trim_ascii().is_empty());
+    lines.map(|(line, number)| {
+        let mut row: serde_json::Value =
+            serde_json::from_slice(line).map_err(|e| DataError::InvalidJson {
+                path: name.to_path_buf(),
+                line: number,
+                message: e.to_string(),
+            })?;
+        messages(row["messages"].take()).map_err(|message| DataError::Conversation {
+            place: format!("{}:{number}", name.display()),
+            message,
+        })
+    })
 }
 
 fn open(path: &Path) -> Result<File, DataError> {

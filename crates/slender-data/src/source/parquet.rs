@@ -1,14 +1,19 @@
-//! `.parquet`: one string column, read a slice of rows at a time.
+//! `.parquet`: one string column, read a slice of rows at a time; or a column of messages, row by row.
 //!
 //! The column reader is used directly: no other column is decoded and no Arrow is compiled. Nulls are empty
 //! documents, so that positions count rows.
 
-use super::{Documents, Progress, until_end};
-use crate::DataError;
+use super::{Documents, Progress, Reading, until_end};
+use crate::chat::canonical;
+use crate::{Content, DataError};
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use parquet::record::reader::RowIter;
+use parquet::schema::types::Type;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,11 +26,15 @@ const ROWS: usize = 512;
 pub(super) fn documents(
     file: File,
     path: &Path,
-    column: &str,
+    reading: Reading<'_>,
     size: u64,
     progress: Progress,
 ) -> Result<Documents, DataError> {
+    let column = reading.column;
     let reader = SerializedFileReader::new(file).map_err(|e| failure(path, e))?;
+    if reading.content == Content::Conversations {
+        return conversations(reader, path, column, size, progress);
+    }
     let schema = reader.metadata().file_metadata().schema_descr();
     let names = || {
         let root = schema.root_schema();
@@ -82,6 +91,77 @@ pub(super) fn documents(
         progress,
     };
     Ok(until_end(move || rows.read_one()))
+}
+
+/// Conversations of a Parquet file: a list of groups in `column`.
+fn conversations(
+    reader: SerializedFileReader<File>,
+    path: &Path,
+    column: &str,
+    size: u64,
+    progress: Progress,
+) -> Result<Documents, DataError> {
+    let root = reader.metadata().file_metadata().schema().clone();
+    let fields = root.get_fields();
+    let Some(field) = fields.iter().find(|field| field.name() == column) else {
+        let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+        return Err(DataError::MissingColumn {
+            place: path.display().to_string(),
+            column: column.into(),
+            available: names.join(", "),
+        });
+    };
+    let projection = Type::group_type_builder(root.name())
+        .with_fields(vec![field.clone()])
+        .build()
+        .map_err(|e| failure(path, e))?;
+    let total = reader.metadata().file_metadata().num_rows().max(1) as u64;
+    let path = path.to_path_buf();
+    let mut rows = RowIter::from_file_into(Box::new(reader))
+        .project(Some(projection))
+        .map_err(|e| failure(&path, e))?;
+    let (mut row, mut said) = (0u64, 0u64);
+    Ok(until_end(move || {
+        let Some(next) = rows.next() else {
+            return Ok(None);
+        };
+        let next = next.map_err(|e| failure(&path, e))?;
+        row += 1;
+        let now = (u128::from(size) * u128::from(row) / u128::from(total)) as u64;
+        progress.fetch_add(now.saturating_sub(said), Ordering::Relaxed);
+        said = now;
+        let value = next
+            .get_column_iter()
+            .next()
+            .map_or(Value::Null, |(_, field)| to_json(field));
+        canonical(value)
+            .map(Some)
+            .map_err(|message| DataError::Conversation {
+                place: format!("{}: row {row}", path.display()),
+                message,
+            })
+    }))
+}
+
+/// Texts, numbers, lists and groups; anything else is null.
+fn to_json(field: &Field) -> Value {
+    match field {
+        Field::Str(text) => json!(text),
+        Field::Bool(value) => json!(value),
+        Field::Int(value) => json!(value),
+        Field::Long(value) => json!(value),
+        Field::Double(value) => json!(value),
+        Field::Group(row) => {
+            let fields = row.get_column_iter();
+            Value::Object(
+                fields
+                    .map(|(name, field)| (name.clone(), to_json(field)))
+                    .collect(),
+            )
+        }
+        Field::ListInternal(list) => Value::Array(list.elements().iter().map(to_json).collect()),
+        _ => Value::Null,
+    }
 }
 
 fn failure(path: &Path, error: impl std::fmt::Display) -> DataError {

@@ -6,11 +6,11 @@
 //! are hashed once and not at every start.
 
 use super::discover::{classify, discover};
-use super::{Compression, Format, Input, Origin};
+use super::{Compression, Format, Input, Origin, Reading};
 use crate::builtin;
 use crate::fsio;
 use crate::hub::{Hub, HubRepo, RepoKind};
-use crate::{DataConfig, DataError, SourceConfig, SourceKind, SourceRole};
+use crate::{Content, DataConfig, DataError, SourceConfig, SourceKind, SourceRole};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,10 +24,22 @@ pub(crate) struct Source {
     pub role: SourceRole,
     pub weight: Option<f64>,
     pub inputs: Vec<Input>,
+    pub content: Content,
     pub text_column: String,
     pub separator: Option<String>,
     /// What the documents depend on, hashed into the folder name.
     pub identity: Value,
+}
+
+impl Source {
+    /// How its files are read.
+    pub fn reading(&self) -> Reading<'_> {
+        Reading {
+            content: self.content,
+            column: &self.text_column,
+            separator: self.separator.as_deref(),
+        }
+    }
 }
 
 /// Resolves all sources. Hub repositories are asked for their commit and file list; nothing is downloaded.
@@ -96,8 +108,13 @@ fn identity(source: &SourceConfig, files: Value) -> Value {
         SourceRole::Train => "train",
         SourceRole::Valid => "valid",
     };
-    json!({ "files": files, "text_column": source.text_column, "document_separator": source.document_separator,
-            "role": role })
+    let mut identity = json!({ "files": files, "text_column": source.text_column(),
+        "document_separator": source.document_separator, "role": role });
+    // Absent for text, so that text keeps the folder names it had.
+    if source.content == Content::Conversations {
+        identity["content"] = json!("conversations");
+    }
+    identity
 }
 
 fn builtin_source(
@@ -119,7 +136,8 @@ fn builtin_source(
         weight: source.weight,
         identity: identity(source, json!([{ "blake3": input.hash, "format": "Text" }])),
         inputs: vec![input],
-        text_column: source.text_column.clone(),
+        content: source.content,
+        text_column: source.text_column().to_owned(),
         separator: Some(builtin::SEPARATOR.into()),
     })
 }
@@ -161,7 +179,8 @@ fn files_source(
         weight: source.weight,
         identity: identity(source, Value::Array(files)),
         inputs,
-        text_column: source.text_column.clone(),
+        content: source.content,
+        text_column: source.text_column().to_owned(),
         separator: source.document_separator.clone(),
     })
 }
@@ -226,7 +245,8 @@ fn hub_source(
         role: source.role,
         weight: source.weight,
         inputs,
-        text_column: source.text_column.clone(),
+        content: source.content,
+        text_column: source.text_column().to_owned(),
         separator: source.document_separator.clone(),
         identity,
     })

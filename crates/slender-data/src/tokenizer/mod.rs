@@ -105,6 +105,8 @@ impl Tokenizer {
         plain.with_padding(None);
         let json = plain.to_string(false).map_err(|e| failure(e.to_string()))?;
         let value = serde_json::from_str(&json).map_err(|e| failure(e.to_string()))?;
+        // Nothing here asks for added tokens, and post-processors cut spaces out of offsets.
+        plain.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let pieces = Pieces::new(&plain, &Style::of(&value), &value);
         let (bos, eos) = special::find(&plain, &settings);
         let mut text = plain.clone();
@@ -230,12 +232,27 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`] for text of any bytes: each byte that is not UTF-8 counts as a U+FFFD, as in
     /// the sentencepiece library.
     pub fn encode_bytes(&self, text: &[u8], add_bos: bool) -> Vec<u32> {
+        self.encode(&self.replace_invalid(text), add_bos)
+    }
+
+    /// As [`Tokenizer::encode_with_special`] for text of any bytes, as in [`Tokenizer::encode_bytes`].
+    pub fn encode_bytes_with_special(&self, text: &[u8]) -> Vec<u32> {
+        self.encode_with_special(&self.replace_invalid(text))
+    }
+
+    /// Each byte that is not UTF-8 as U+FFFD, which is not normalised.
+    fn replace_invalid(&self, text: &[u8]) -> String {
+        let rules = self.inner.plain.get_normalizer();
+        let mark = match rules.is_some_and(rules::Rules::has_charsmap) {
+            true => rules::INVALID,
+            false => '\u{FFFD}',
+        };
         let mut whole = String::with_capacity(text.len());
         for chunk in text.utf8_chunks() {
             whole.push_str(chunk.valid());
-            whole.extend(std::iter::repeat_n('\u{FFFD}', chunk.invalid().len()));
+            whole.extend(std::iter::repeat_n(mark, chunk.invalid().len()));
         }
-        self.encode(&whole, add_bos)
+        whole
     }
 
     /// Ids as `tokenizer(text, add_special_tokens=False)` in Python gives them: special tokens in the text
@@ -245,6 +262,52 @@ impl Tokenizer {
             Ok(encoding) => encoding.get_ids().to_vec(),
             Err(_) => self.encode(text, false),
         }
+    }
+
+    /// [`Tokenizer::encode_with_special`], and whether each token is of one of the `spans` of bytes, which are
+    /// in order and do not overlap.
+    ///
+    /// Where a token would reach over the edge of a span, the parts are encoded by themselves, as they are
+    /// when one is the prompt of the other; tokenizers that put a space before a text count such a token to
+    /// the span.
+    pub(crate) fn encode_spans(
+        &self,
+        text: &str,
+        spans: &[std::ops::Range<usize>],
+    ) -> (Vec<u32>, Vec<bool>) {
+        let inside = |start: usize, end: usize| {
+            spans
+                .iter()
+                .any(|span| end > span.start && start < span.end)
+        };
+        let over_an_edge = |start: usize, end: usize| {
+            let mut edges = spans.iter().flat_map(|span| [span.start, span.end]);
+            edges.any(|edge| start < edge && edge < end)
+        };
+        if let Ok(encoding) = self.inner.plain.encode(text, false) {
+            let offsets = encoding.get_offsets();
+            if self.prefix_bytes() > 0 || !offsets.iter().any(|(a, b)| over_an_edge(*a, *b)) {
+                let counted = offsets.iter().map(|(a, b)| inside(*a, *b)).collect();
+                return (encoding.get_ids().to_vec(), counted);
+            }
+        }
+        let (mut ids, mut counted, mut at) = (Vec::new(), Vec::new(), 0);
+        let mut add = |part: &str, is_counted: bool| {
+            ids.extend(self.encode_with_special(part));
+            counted.resize(ids.len(), is_counted);
+        };
+        for span in spans {
+            add(&text[at..span.start], false);
+            add(&text[span.clone()], true);
+            at = span.end;
+        }
+        add(&text[at..], false);
+        (ids, counted)
+    }
+
+    /// Texts of the special tokens.
+    pub(crate) fn special_tokens(&self) -> impl Iterator<Item = &str> {
+        (0..self.vocab_size() as u32).filter_map(|id| self.inner.pieces.special_text(id))
     }
 
     /// Text of ids; special tokens give nothing. Ids that do not form UTF-8 give U+FFFD.

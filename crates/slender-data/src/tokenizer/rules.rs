@@ -22,7 +22,21 @@ pub(crate) enum Rules {
     Sequence(Vec<Rules>),
 }
 
+/// Stands for a byte that is not UTF-8 where a character map would change U+FFFD: SentencePiece puts U+FFFD
+/// into the result without looking it up, and `nmt_nfkc` makes a written one a space. A code point that is
+/// no character and that no text has.
+pub(crate) const INVALID: char = '\u{10FFFF}';
+
 impl Rules {
+    /// Whether there is a character map.
+    pub fn has_charsmap(&self) -> bool {
+        match self {
+            Self::Library(_) => false,
+            Self::Charsmap(_) => true,
+            Self::Sequence(parts) => parts.iter().any(Self::has_charsmap),
+        }
+    }
+
     fn from_value(value: Value) -> Result<Self, String> {
         let kind = value["type"].as_str().unwrap_or_default();
         match kind {
@@ -150,7 +164,9 @@ impl Charsmap {
                 .longest(&source[at..])
                 .filter(|(length, _)| source.is_char_boundary(at + length));
             let Some((length, replacement)) = found else {
-                changes.push((first, 0));
+                changed |= first == INVALID;
+                let shown = if first == INVALID { '\u{FFFD}' } else { first };
+                changes.push((shown, 0));
                 at += first.len_utf8();
                 continue;
             };

@@ -161,6 +161,7 @@ fn config(file: &Path, gguf: &GgufFile) -> Result<HfConfig, FormatError> {
         .and_then(|tensor| tensor.dims().first().copied())
         .ok_or_else(|| bad("tensor `token_embd.weight` is missing".into()))?;
     let model = ModelConfig {
+        from: None,
         n_layers: need("block_count")?,
         dim,
         n_heads,

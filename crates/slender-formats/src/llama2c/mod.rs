@@ -66,6 +66,7 @@ pub fn read(blob: &Blob) -> Result<(HfConfig, Vec<LazyTensor>), FormatError> {
         ));
     }
     let config = ModelConfig {
+        from: None,
         n_layers: layers as usize,
         dim: dim as usize,
         n_heads: heads as usize,

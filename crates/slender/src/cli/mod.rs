@@ -8,6 +8,7 @@ mod import;
 mod plan;
 mod search;
 mod shapes;
+mod tokenizer;
 
 pub use coord::CoordCheckArgs;
 pub use export::{ExportArgs, ExportFormat, Sharing};
@@ -16,6 +17,7 @@ pub use import::ImportArgs;
 pub use plan::PlanArgs;
 pub use search::SearchCommand;
 pub use shapes::ShapesArgs;
+pub use tokenizer::{ChatTextArgs, ConvertArgs, EncodeArgs, TokenizerCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -69,6 +71,9 @@ pub enum Command {
     /// Prepare training data, and list the texts that ship with slender.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Convert a tokenizer, encode text with it, render conversations with its chat template.
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
 }
 
 /// A configuration and what overrides it.

@@ -18,6 +18,8 @@ pub mod search;
 pub mod shapes;
 pub mod sweep;
 pub mod sweep_dir;
+pub mod tokenizer;
+pub mod tokenizer_files;
 pub mod train;
 
 use crate::error::CliError;
