@@ -5,7 +5,7 @@ use crate::results::RunResult;
 use serde::Serialize;
 use slender_stats::noise::BySeed;
 use slender_stats::{Noise, crossed};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What an interval allows for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -219,23 +219,29 @@ fn spread(group: &Group<'_>, metric: &Metric, noise: Option<Noise>) -> Option<Sp
 pub(crate) fn variant_names(
     runs: &[(String, String, u64, BTreeMap<String, String>)],
 ) -> Vec<String> {
-    let same = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
-        let rest = |all: &BTreeMap<String, String>| -> Vec<(String, String)> {
-            let named = |key: &str| matches!(key, "run.name" | "run.seed");
-            let kept = all.iter().filter(|(key, _)| !named(key));
-            kept.map(|(k, v)| (k.clone(), v.clone())).collect()
-        };
-        !a.is_empty() && rest(a) == rest(b)
+    // Everything of a configuration but name and seed, as one text: a thousand runs are a million pairs.
+    let rest = |config: &BTreeMap<String, String>| -> String {
+        let named = |key: &str| matches!(key, "run.name" | "run.seed");
+        let kept = config.iter().filter(|(key, _)| !named(key));
+        kept.map(|(key, value)| format!("{key}={value}\n"))
+            .collect()
     };
+    let rests: Vec<String> = runs.iter().map(|run| rest(&run.3)).collect();
+    let mut groups: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, run) in runs.iter().enumerate() {
+        if run.0 == run.1 && !run.3.is_empty() {
+            groups.entry(&rests[index]).or_default().push(index);
+        }
+    }
     let name_of = |index: usize| {
-        let (name, variant, _, config) = &runs[index];
+        let (name, variant, _, _) = &runs[index];
         if variant != name {
             return variant.clone();
         }
-        let alike: Vec<_> = runs
-            .iter()
-            .filter(|other| other.0 == other.1 && same(&other.3, config))
-            .collect();
+        let Some(alike) = groups.get(rests[index].as_str()) else {
+            return name.clone();
+        };
+        let alike: Vec<_> = alike.iter().map(|other| &runs[*other]).collect();
         let mut seeds: Vec<u64> = alike.iter().map(|other| other.2).collect();
         seeds.sort_unstable();
         seeds.dedup();
