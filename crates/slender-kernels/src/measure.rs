@@ -1,6 +1,8 @@
-//! How fast the matrix products of a decoder run here, for `slender bench matmul`.
+//! How fast the matrix products of a decoder run here, and how fast memory is read, for `slender bench`.
 
+use crate::fused::simd::multiversion;
 use crate::fused::{input_gradient, linear_forward, weight_gradient};
+use crate::infer::{AHEAD, Team, prefetch};
 use std::time::Instant;
 
 /// A product of a linear layer with weight `[out, in]` over a number of tokens.
@@ -57,4 +59,43 @@ pub fn product_speed(
     let repetitions = (seconds / first.max(1e-9)).clamp(3.0, 1000.0) as usize;
     let best = (0..repetitions).map(|_| run()).fold(first, f64::min);
     2.0 * (tokens * outer * inner) as f64 / best
+}
+
+/// Bytes that [`memory_speed`] reads: far more than caches hold.
+const READ_BYTES: usize = 512 << 20;
+/// Bytes that a thread reads at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
+multiversion! {
+    /// A sum that reads `values` once, asking for them as the products of decoding do.
+    fn read(values: &[f32], sum: &mut f32) {
+        let mut lanes = [0.0_f32; 128];
+        for values in values.as_chunks::<128>().0 {
+            prefetch(values.as_ptr().cast::<u8>().wrapping_add(AHEAD), 512);
+            for (lane, x) in lanes.iter_mut().zip(values) {
+                *lane += x;
+            }
+        }
+        *sum = lanes.iter().sum();
+    }
+}
+
+/// Speed in bytes per second at which all threads of the pool together read memory front to back, the
+/// best of several times.
+pub fn memory_speed() -> f64 {
+    let values = vec![1.0_f32; READ_BYTES / 4];
+    Team::session(|team| {
+        let time = |_| {
+            let start = Instant::now();
+            team.run(READ_BYTES / PIECE_BYTES, |pieces| {
+                let len = PIECE_BYTES / 4;
+                let mut sum = 0.0;
+                read(&values[pieces.start * len..pieces.end * len], &mut sum);
+                std::hint::black_box(sum);
+            });
+            start.elapsed().as_secs_f64()
+        };
+        let best = (0..4).map(time).fold(f64::INFINITY, f64::min);
+        READ_BYTES as f64 / best
+    })
 }

@@ -7,6 +7,7 @@
 
 mod block;
 mod dropout;
+pub mod infer;
 mod init;
 mod loaded;
 mod transformer;

@@ -131,6 +131,11 @@ impl Transformer {
         })
     }
 
+    /// Cosines and sines of all positions.
+    pub(crate) fn rope_table(&self) -> &RopeTable {
+        &self.rope
+    }
+
     /// The model's shape.
     pub fn shape(&self) -> &ModelShape {
         &self.shape

@@ -23,6 +23,9 @@ pub enum CliError {
     /// A model in another format, or its folder.
     #[error(transparent)]
     Format(#[from] slender_formats::FormatError),
+    /// Inference.
+    #[error(transparent)]
+    Infer(#[from] slender_model::infer::InferError),
     /// Training.
     #[error(transparent)]
     Train(#[from] slender_trainer::TrainError),
@@ -62,6 +65,11 @@ impl CliError {
             | CliError::DeviceName(_)
             | CliError::Device(_)
             | CliError::Usage(_)
+            | CliError::Infer(
+                slender_model::infer::InferError::EmptyPrompt
+                | slender_model::infer::InferError::Context { .. }
+                | slender_model::infer::InferError::Setting(_),
+            )
             | CliError::Model(slender_model::ModelError::NotAModel { .. })
             | CliError::Eval(
                 slender_eval::EvalError::UnknownTask { .. } | slender_eval::EvalError::NoTasks,

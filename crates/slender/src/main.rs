@@ -34,6 +34,8 @@ fn main() {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Sweep(command) => commands::sweep::run(&command),
         Command::Search(command) => commands::search::run(&command),
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Chat(args) => commands::chat::run(&args),
         Command::Init(args) => commands::init::run(&args),
         Command::Import(args) => commands::import::run(&args),
         Command::Export(args) => commands::export::run(&args),

@@ -120,7 +120,8 @@ fn help_names_every_command() {
     let folder = Folder::new();
     let help = folder.stdout(&["--help"]);
     for command in [
-        "train", "eval", "sweep", "search", "init", "inspect", "bench", "config", "data",
+        "train", "eval", "sweep", "search", "generate", "chat", "init", "inspect", "bench",
+        "config", "data",
     ] {
         assert!(
             help.contains(&format!("\n  {command} ")),

@@ -16,11 +16,11 @@ use super::simd::{exp, multiversion};
 use rayon::prelude::*;
 
 /// Panels of keys whose scores exist at once: 32 KB of them.
-const BLOCK: usize = 8;
+pub(crate) const BLOCK: usize = 8;
 /// In the backward pass, where four such blocks are alive.
 const BACKWARD_BLOCK: usize = 4;
 /// Below every score that occurs; finite, so that differences are.
-const LOWEST: f32 = -1e30;
+pub(crate) const LOWEST: f32 = -1e30;
 
 /// One value a lane.
 type Lane<T> = [T; LANES];
@@ -212,7 +212,7 @@ pub(crate) fn forward(inputs: &Inputs<'_>, out: &mut [f32], softmax: &mut [f32])
         });
 }
 
-fn forward_panel(
+pub(crate) fn forward_panel(
     inputs: &Inputs<'_>,
     panel: usize,
     head: usize,

@@ -12,21 +12,21 @@
     reason = "Burn's dispatch takes tensors one by one"
 )]
 
-mod attention;
+pub(crate) mod attention;
 mod attention_block;
 mod autodiff;
-mod buffers;
+pub(crate) mod buffers;
 mod embedding;
 mod feed_forward;
 mod flex;
-mod gemm;
-mod linear;
+pub(crate) mod gemm;
+pub(crate) mod linear;
 mod loss;
-mod norm;
-mod panels;
-mod rope;
+pub(crate) mod norm;
+pub(crate) mod panels;
+pub(crate) mod rope;
 pub(crate) mod simd;
-mod swiglu;
+pub(crate) mod swiglu;
 
 pub(crate) use linear::{forward as linear_forward, input_gradient, weight_gradient};
 pub(crate) use simd::check_environment;

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 const TOKENS: usize = 64;
 
 multiversion! {
-    fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32], direction: f32) {
+    /// Rotates the heads of one token.
+    pub(crate) fn rotate(x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32], direction: f32) {
         let half = cos.len();
         for (x, y) in x.chunks_exact(2 * half).zip(y.chunks_exact_mut(2 * half)) {
             let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));

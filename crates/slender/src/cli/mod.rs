@@ -4,6 +4,7 @@ mod coord;
 pub mod executor;
 mod export;
 mod front;
+mod generate;
 mod import;
 mod plan;
 mod search;
@@ -13,6 +14,7 @@ mod tokenizer;
 pub use coord::CoordCheckArgs;
 pub use export::{ExportArgs, ExportFormat, Sharing};
 pub use front::{ParetoArgs, ShowSearchArgs};
+pub use generate::{ChatArgs, DecodeArgs, GenerateArgs, InferArgs, SamplingArgs};
 pub use import::ImportArgs;
 pub use plan::PlanArgs;
 pub use search::SearchCommand;
@@ -54,6 +56,10 @@ pub enum Command {
     /// Search shapes and hyperparameters: checks and answers around a sweep.
     #[command(subcommand)]
     Search(SearchCommand),
+    /// Continue texts with a model.
+    Generate(Box<GenerateArgs>),
+    /// Talk to a model that has a chat template, over stdin and stdout.
+    Chat(Box<ChatArgs>),
     /// Write the untrained model of a configuration as a Hugging Face folder.
     Init(InitArgs),
     /// Read a model of the Llama family into a folder that slender evaluates, trains and exports.
@@ -62,7 +68,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Count parameters, FLOPs, cache and memory of configurations, without training.
     Inspect(InspectArgs),
-    /// Measure how fast a configuration trains or scores on this machine.
+    /// Measure how fast a configuration trains, scores or decodes on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
     /// Show, check and describe configurations.
@@ -377,6 +383,8 @@ pub enum BenchCommand {
     Train(BenchArgs),
     /// Forward pass with the loss, without gradients.
     Score(BenchArgs),
+    /// Reading a prompt and decoding token after token, with the memory's own speed beside.
+    Decode(DecodeArgs),
     /// The f32 matrix product that utilisation is measured against, and a configuration's own.
     Matmul {
         /// Configuration whose products are measured one by one, by the CPU kernels.

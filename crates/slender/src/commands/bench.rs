@@ -1,10 +1,12 @@
 //! `slender bench`.
 
-use crate::cli::{BenchArgs, BenchCommand, DeviceArgs};
+use crate::cli::{BenchArgs, BenchCommand, DecodeArgs, DeviceArgs};
 use crate::error::CliError;
 use crate::{commands, output};
 use slender_config::{Config, ModelShape, human_bytes, human_count};
 use slender_kernels::{Product, has_kernels, product_speed};
+use slender_model::infer::{DecodePlan, Engine, decode_speed};
+use slender_model::{LoadedModel, Transformer};
 use slender_trainer::{Spread, bench, exit, matmul_peak};
 use std::path::Path;
 
@@ -13,6 +15,7 @@ pub fn run(command: &BenchCommand) -> Result<i32, CliError> {
     match command {
         BenchCommand::Train(args) => speed(args, true)?,
         BenchCommand::Score(args) => speed(args, false)?,
+        BenchCommand::Decode(args) => decode(args)?,
         BenchCommand::Matmul {
             config,
             device,
@@ -153,6 +156,64 @@ fn speed(args: &BenchArgs, train: bool) -> Result<(), CliError> {
         speed.first_step_s,
         human_bytes(speed.peak_memory_bytes)
     );
+    output::data(&text);
+    Ok(())
+}
+
+/// Decoding with the weights of a model, or with untrained ones.
+fn decode(args: &DecodeArgs) -> Result<(), CliError> {
+    let weights = args.infer.weights;
+    let is_config = args.target.extension().is_some_and(|e| e == "toml") && args.target.is_file();
+    if !is_config && !args.sets.is_empty() {
+        return Err(CliError::Usage(
+            "--set overrides keys of a configuration, and the target is a model\n  hint: give a .toml file".into(),
+        ));
+    }
+    let config = is_config
+        .then(|| Config::load(&args.target, &args.sets))
+        .transpose()?;
+    let threads = config.as_ref().map_or(0, |config| config.run.threads);
+    commands::set_threads(args.infer.device.threads.unwrap_or(threads));
+    let device = commands::open_device(args.infer.device.device.as_deref().unwrap_or("flex"))?;
+    let model = match &config {
+        Some(config) => Transformer::new(&shape_of(config)?, config.run.seed, &device),
+        None => LoadedModel::load(&args.target, &device)?.model,
+    };
+    let engine = Engine::new(model, &device, weights);
+    let plan = DecodePlan {
+        batch: args.batch,
+        prompt_len: args.prompt_len,
+        tokens: args.tokens,
+        repetitions: args.repetitions,
+    };
+    let speed = decode_speed(&engine, &plan)?;
+    if args.json {
+        output::json(&serde_json::to_value(&speed).unwrap_or_default());
+        return Ok(());
+    }
+    let [median, slowest, fastest] = speed.decode_tokens_per_s;
+    let mut text = format!(
+        "decode {}: {} executed layers, {} weights, {} threads\n{} sequences, {} tokens after a prompt of {}\nprompt {:.0} tokens per second\ndecode {median:.1} tokens per second ({slowest:.1} to {fastest:.1}), {:.3} ms a step\n",
+        args.target.display(),
+        engine.shape().n_executed_layers(),
+        speed.weights,
+        speed.threads,
+        speed.batch,
+        speed.tokens,
+        speed.prompt_len,
+        speed.prompt_tokens_per_s,
+        1e3 * speed.step_s,
+    );
+    if let (Some(read), Some(distinct)) = (speed.weight_bytes_read, speed.weight_bytes) {
+        text += &format!(
+            "weights read a step {}, distinct {}\nread at {:.1} GB/s, {:.0} % of this machine's {:.1} GB/s\n",
+            human_bytes(read as u64),
+            human_bytes(distinct as u64),
+            speed.bytes_per_s / 1e9,
+            100.0 * speed.bytes_per_s / speed.memory_bytes_per_s,
+            speed.memory_bytes_per_s / 1e9,
+        );
+    }
     output::data(&text);
     Ok(())
 }

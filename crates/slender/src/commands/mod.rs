@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod bench;
+pub mod chat;
 pub mod compare;
 pub mod config;
 pub mod coord;
@@ -9,6 +10,7 @@ pub mod eval;
 pub mod executor;
 pub mod export;
 pub mod front;
+pub mod generate;
 pub mod gguf_fields;
 pub mod import;
 pub mod init;

@@ -16,6 +16,7 @@ mod tile;
 
 pub(crate) use tile::{LANES, ROWS};
 
+use crate::infer::Team;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -160,6 +161,42 @@ pub(crate) fn multiply_by_rows(
     });
 }
 
+/// As [`multiply_by_rows`], on the threads of `team`, with a left-hand side that is made for some rows
+/// at a time: `left(rows, multiply)` calls `multiply` with these rows as a matrix of their own.
+pub(crate) fn multiply_made_rows(
+    team: &Team,
+    [rows, k, panels]: [usize; 3],
+    right: Right<'_>,
+    out: Out<'_>,
+    by: usize,
+    left: impl Fn(Range<usize>, &mut dyn FnMut(Left<'_>)) + Sync,
+) {
+    let target = Target::check_right([rows, k, panels], false, right, out);
+    team.run(rows.div_ceil(by), |tasks| {
+        for task in tasks {
+            let part = task * by..(task * by + by).min(rows);
+            left(part.clone(), &mut |left| {
+                let count = part.len();
+                Target::check_left([count, k], left);
+                assert!(!matches!(left, Left::Panels(..)), "terms are contiguous");
+                // SAFETY: both checks have seen that every access is inside the slices; `out` is
+                // exclusive and the tasks write different rows.
+                unsafe {
+                    target
+                        .skip_rows(part.start)
+                        .compute([count, k, panels], left, right)
+                }
+            });
+        }
+    });
+}
+
+/// Terms of a block of a sum of `k`: each block is added up by itself, and the blocks in order.
+pub(crate) fn block_len(k: usize) -> usize {
+    let blocks = k.div_ceil(MAX_BLOCK).max(1);
+    k.div_ceil(blocks).next_multiple_of(LANES)
+}
+
 /// An [`Out`] whose bounds have been checked.
 #[derive(Clone, Copy)]
 struct Target {
@@ -184,10 +221,36 @@ impl Target {
         right: Right<'_>,
         out: Out<'_>,
     ) -> Self {
+        if panels > 0 {
+            Self::check_left([rows, k], left);
+        }
+        let by_panels = matches!(left, Left::Panels(..));
+        Self::check_right([rows, k, panels], by_panels, right, out)
+    }
+
+    /// The part of [`Target::check`] that knows the left-hand side.
+    fn check_left([rows, k]: [usize; 2], left: Left<'_>) {
+        if rows > 0 {
+            assert!(k > 0, "a sum has terms");
+            assert!(left.extent(rows, k) <= left.data().len(), "left-hand side");
+            let lanes = matches!(left, Left::Lanes(..));
+            assert!(
+                !lanes || rows.is_multiple_of(LANES),
+                "rows are whole panels"
+            );
+        }
+    }
+
+    /// The rest of [`Target::check`]; `by_panels` says that the left-hand side is [`Left::Panels`].
+    fn check_right(
+        [rows, k, panels]: [usize; 3],
+        by_panels: bool,
+        right: Right<'_>,
+        out: Out<'_>,
+    ) -> Self {
         let columns = out.width.min(panels * LANES);
         if rows > 0 && panels > 0 {
             assert!(k > 0, "a sum has terms");
-            let by_panels = matches!(left, Left::Panels(..));
             let right_extent = if by_panels {
                 (panels - 1) * right.panel + (k.div_ceil(LANES) - 1) * right.outer + LANES * LANES
             } else {
@@ -195,14 +258,8 @@ impl Target {
             };
             let last_width = columns - (panels - 1) * LANES;
             let out_extent = (panels - 1) * out.panel + (rows - 1) * out.row + last_width;
-            assert!(left.extent(rows, k) <= left.data().len(), "left-hand side");
             assert!(right_extent <= right.data.len(), "right-hand side");
             assert!(out_extent <= out.data.len(), "result");
-            let lanes = matches!(left, Left::Lanes(..));
-            assert!(
-                !lanes || rows.is_multiple_of(LANES),
-                "rows are whole panels"
-            );
             let apart = out.panel >= (rows - 1) * out.row + LANES && out.row >= LANES;
             let beside = out.panel == LANES && out.row >= columns;
             assert!(apart || beside, "no element of the result has two places");
@@ -236,8 +293,7 @@ impl Target {
         } else {
             k
         };
-        let blocks = k.div_ceil(MAX_BLOCK);
-        let block = k.div_ceil(blocks).next_multiple_of(LANES);
+        let block = block_len(k);
         let group = (GROUP_BYTES / (block.min(k) * LANES * 4)).clamp(1, panels);
         let groups = panels.div_ceil(group);
         let group = panels.div_ceil(groups);
