@@ -7,7 +7,7 @@
 
 use crate::child::Stop;
 use crate::error::SweepError;
-use crate::jobs::{JobSource, ListSource};
+use crate::jobs::{JobSource, source_for};
 use crate::local::{LocalOptions, finish_report, run_local};
 use crate::manifest::{Failure, Manifest};
 use crate::plan::{PlannedRun, SweepOptions, plan};
@@ -106,7 +106,11 @@ pub fn run_sweep(
         claims: options.claims,
         patience: None,
     };
-    let source = || -> Box<dyn JobSource> { Box::new(ListSource::only(names.clone())) };
+    let Some(manifest) = Manifest::read(&options.dir)? else {
+        let path = options.dir.clone();
+        return Err(SweepError::NotASweep { path });
+    };
+    let source = || source_for(&manifest, &names);
     continue_sweep(
         &local,
         &names,

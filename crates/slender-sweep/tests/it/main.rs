@@ -8,6 +8,7 @@ mod leaderboard;
 mod manifest;
 mod plans;
 mod report;
+mod search;
 mod slurm;
 mod space;
 mod statistics;
