@@ -226,22 +226,36 @@ impl Planner<'_> {
         sets
     }
 
+    /// One run of a configuration, or one for each of the seeds that were asked for.
     fn config(&mut self, path: &Path) {
-        match Config::load(path, &self.sets()) {
-            Err(source) => self.problems.push(PlanProblem::Config {
-                file: path.to_owned(),
-                source,
-            }),
-            Ok(config) => self.add(
-                path,
-                Expanded {
-                    name: config.name().to_owned(),
-                    variant: config.name().to_owned(),
-                    seed: config.run.seed,
-                    axes: BTreeMap::new(),
-                    config,
-                },
-            ),
+        let seeds = match &self.options.seeds {
+            None => vec![None],
+            Some(seeds) => seeds.iter().copied().map(Some).collect(),
+        };
+        for seed in seeds {
+            let mut sets = self.sets();
+            // The order of the data follows the seed, unless the configuration fixes it.
+            sets.extend(seed.map(|seed| format!("run.seed={seed}")));
+            let mut config = match Config::load(path, &sets) {
+                Ok(config) => config,
+                Err(source) => {
+                    let file = path.to_owned();
+                    return self.problems.push(PlanProblem::Config { file, source });
+                }
+            };
+            let variant = config.name().to_owned();
+            let name = seed.map_or_else(|| variant.clone(), |seed| format!("{variant}-s{seed}"));
+            if seed.is_some() {
+                config.run.name = Some(name.clone());
+            }
+            let expanded = Expanded {
+                name,
+                variant,
+                seed: config.run.seed,
+                axes: BTreeMap::new(),
+                config,
+            };
+            self.add(path, expanded);
         }
     }
 

@@ -17,6 +17,35 @@ fn options(bench: &Bench, name: &str, text: &str) -> SweepOptions {
 const TWO: &str = "[sweep]\nbase = \"base.toml\"\nseeds = 2\n[axes]\nmodel.n_layers = [2, 3]\n";
 
 #[test]
+fn configurations_are_trained_with_the_seeds_that_are_asked_for() {
+    let bench = Bench::new();
+    bench.config("thin", 4, "");
+    bench.config("wide", 2, "");
+    let files = vec![bench.path("thin.toml"), bench.path("wide.toml")];
+    let mut options = SweepOptions::new(files, bench.path("sweeps/seeds"), bench.path("slender"));
+    options.seeds = Some(vec![0, 7]);
+    let runs = plan(&options).unwrap();
+    let said: Vec<_> = (runs.iter())
+        .map(|run| {
+            let order = run.config.data.order_seed.unwrap_or(run.config.run.seed);
+            (run.name.as_str(), run.variant.as_str(), run.seed, order)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("thin-s0", "thin", 0, 0),
+            ("thin-s7", "thin", 7, 7),
+            ("wide-s0", "wide", 0, 0),
+            ("wide-s7", "wide", 7, 7)
+        ]
+    );
+    assert!(runs.iter().all(|run| run.config.name() == run.name));
+    options.seeds = None;
+    assert_eq!(plan(&options).unwrap()[0].name, "thin");
+}
+
+#[test]
 fn a_sweep_file_is_trained_like_a_list_of_configurations() {
     let bench = Bench::new();
     let options = options(&bench, "grid", TWO);

@@ -359,7 +359,7 @@ pub struct SweepArgs {
     /// Override a key in every configuration; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Seeds instead of the sweep file's: a number of them, or a list such as 3,4.
+    /// Seeds of every variant, instead of the file's: how many, or a list such as 3,4.
     #[arg(long, value_parser = seeds)]
     pub seeds: Option<SeedList>,
     /// Sweep directory. Default: sweeps/NAME, from the sweep file, or from what the configurations' names share.

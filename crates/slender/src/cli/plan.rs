@@ -12,7 +12,7 @@ pub struct PlanArgs {
     /// Override a key in every configuration; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Seeds instead of the sweep file's: a number of them, or a list such as 3,4.
+    /// Seeds of every variant, instead of the file's: how many, or a list such as 3,4.
     #[arg(long, value_parser = super::seeds)]
     pub seeds: Option<super::SeedList>,
     /// Sweep directory whose runs, and whose siblings' runs, may be done already. Default: as `slender sweep run`.
