@@ -41,10 +41,19 @@ const OVER: [&str; 12] = [
 ];
 
 impl QueueEntry {
-    /// Whether Slurm may still run it.
+    /// Whether Slurm may still run it of itself.
     pub fn is_live(&self) -> bool {
         let word = self.state.split(' ').next().unwrap_or_default();
-        !OVER.contains(&word)
+        !OVER.contains(&word) && !self.is_given_up()
+    }
+
+    /// Whether Slurm itself holds it and waits for an administrator: it could not be launched, as
+    /// after a controller's death that left two copies, or was put back too often. A user's own hold
+    /// is none of these, and is respected.
+    pub fn is_given_up(&self) -> bool {
+        let reason = self.reason.to_lowercase().replace('_', " ");
+        let held = reason.contains("launch failed") || reason.contains("jobholdmaxrequeue");
+        self.state.starts_with("PENDING") && held
     }
 }
 
@@ -179,6 +188,16 @@ mod tests {
         let live: Vec<bool> = entries.iter().map(QueueEntry::is_live).collect();
         assert_eq!(live, [true, true, true, true, false, true]);
         assert_eq!(entries[3].name, "bash | odd");
+    }
+
+    #[test]
+    fn what_slurm_holds_itself_is_not_waited_for() {
+        let live = |line: &str| parse_queue(line)[0].is_live();
+        assert!(!live("1|1|7|PENDING|launch failed requeued held|x"));
+        assert!(!live("1|1|7|PENDING|JobHoldMaxRequeue|x"));
+        assert!(live("1|1|7|PENDING|JobHeldUser|x"));
+        assert!(live("1|1|7|PENDING|Resources|x"));
+        assert!(live("1|1|7|RUNNING|None|x"));
     }
 
     #[test]

@@ -138,7 +138,14 @@ pub fn submit(
         }
     };
     work.prefix = job_prefix(name, &id);
-    let covered = cover(&client.queue()?, &work.prefix);
+    let queue = client.queue()?;
+    let covered = cover(&queue, &work.prefix);
+    // What Slurm holds for good would start beside its successor if someone released it.
+    let own = |entry: &&QueueEntry| entry.is_given_up() && entry.name.starts_with(&work.prefix);
+    let given_up: Vec<String> = (queue.iter().filter(own))
+        .map(|entry| format!("{}_{}", entry.element.array, entry.element.task))
+        .collect();
+    client.cancel(&given_up)?;
     let search = wanted.is_empty();
     let live = wanted
         .iter()

@@ -35,15 +35,18 @@ impl Site {
         self.cluster.join(&mut command).output().unwrap()
     }
 
-    /// Live elements of the sweep's arrays: task, state, node.
+    /// Live elements of the sweep's arrays: task, state, node. A controller that died sometimes starts a
+    /// job a second time and, when the node refuses, holds it for good: such an element is left out.
     fn queue(&self) -> Vec<(usize, String, String)> {
         let said = self
             .cluster
-            .slurm("squeue", &["-h", "-r", "-p", "main", "-o", "%K|%T|%N"]);
+            .slurm("squeue", &["-h", "-r", "-p", "main", "-o", "%K|%T|%N|%r"]);
         let mut entries = Vec::new();
         for line in said.lines() {
             let fields: Vec<&str> = line.split('|').collect();
-            if let [task, state, node] = fields[..] {
+            if let [task, state, node, reason] = fields[..]
+                && !reason.contains("launch failed")
+            {
                 entries.push((task.parse().unwrap(), state.to_owned(), node.to_owned()));
             }
         }
