@@ -2,7 +2,7 @@
 //!
 //! Evaluation compares two models on the same questions ([`mcnemar`], [`bootstrap`], [`holm`]); a
 //! sweep compares many variants, each trained with a few seeds and scored on the same questions
-//! ([`noise`], [`crossed`], [`trend`]). Everything here is a pure function of numbers: no files, no
+//! ([`mod@noise`], [`mod@crossed`], [`mod@trend`]). Everything here is a pure function of numbers: no files, no
 //! threads that could change a result, and every random draw comes from a fixed seed.
 //!
 //! `tests/golden.rs` holds the functions to scipy and statsmodels (`scripts/golden_stats.py`).

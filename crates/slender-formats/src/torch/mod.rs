@@ -1,6 +1,6 @@
 //! PyTorch checkpoints (`pytorch_model.bin`): a zip archive of one pickle and the tensors' bytes.
 //!
-//! A pickle is a program. The one here is read, never run: [`pickle`] knows the instructions that describe a
+//! A pickle is a program. The one here is read, never run: `pickle` knows the instructions that describe a
 //! dictionary of tensors, and refuses every other by name, so a checkpoint that asks for a function of Python
 //! is an error that names it. burn-store's reader goes further (older containers, whole modules, strided
 //! views) and so has to allow up to 100 MiB for an inflated pickle and 10 GiB for a repeated view; a

@@ -37,7 +37,7 @@ pub struct ExecutorArgs {
     /// CUDA_VISIBLE_DEVICES, else all NVIDIA GPUs.
     #[arg(long)]
     pub gpus: Option<String>,
-    /// TOML file with Slurm's settings, in a table [slurm] or alone. Default: the [slurm] of sweep.toml.
+    /// TOML file with Slurm's settings, in a table `slurm` or alone. Default: the `slurm` table of sweep.toml.
     #[arg(long, value_name = "FILE")]
     pub slurm: Option<PathBuf>,
     /// Runs at the same time on a cluster; overrides the settings.

@@ -25,7 +25,7 @@ fn quantity(text: &str) -> Result<f64, String> {
 /// `slender search shapes`.
 #[derive(Args, Debug)]
 pub struct ShapesArgs {
-    /// Sweep file with a [space], instead of the options below.
+    /// Sweep file with a `space` table, instead of the options below.
     #[arg(conflicts_with_all = [
         "params", "non_embedding", "train_flops", "decode_bytes", "depths", "head_dim", "tied", "untied",
         "base", "tokens", "vocab", "seq_len", "ffn",
