@@ -10,7 +10,7 @@
 //! - a shared block counts once in parameters and `repeats` times in FLOPs and cache;
 //! - a backward pass costs twice its forward pass.
 
-use crate::model::FfnKind;
+use crate::model::{FfnKind, SharingKind};
 use crate::shape::ModelShape;
 use crate::train::Recompute;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,30 @@ pub struct Accounting {
     pub kv_cache_bytes_per_token: u64,
     /// Estimated peak bytes of training: weights, gradients, two AdamW moments and activations of one micro-batch, in f32.
     pub train_memory_bytes: u64,
+}
+
+impl Accounting {
+    /// Bytes that move to decode one token at 16 bits a number, with `context` tokens in the cache.
+    ///
+    /// The weights of a block count once where it is executed once or several times in a row (immediate
+    /// sharing finds it in the processor's cache), and as often as it is executed in other orders; the
+    /// output projection counts whole, of the input embedding one row of `dim` numbers; then the
+    /// key-value cache. `blocks` are the order of sharing and the executions of each block.
+    pub fn decode_bytes(
+        &self,
+        blocks: (SharingKind, usize),
+        tied: bool,
+        dim: usize,
+        context: usize,
+    ) -> u64 {
+        let reads = match blocks.0 {
+            SharingKind::None | SharingKind::Immediate => 1,
+            SharingKind::RepeatAllOver | SharingKind::Reverse => blocks.1 as u64,
+        };
+        let table = self.params_embedding / if tied { 1 } else { 2 };
+        let weights = reads * self.params_non_embedding + table + dim as u64;
+        2 * weights + self.kv_cache_bytes_per_token * context as u64
+    }
 }
 
 impl ModelShape {

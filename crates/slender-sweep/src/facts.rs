@@ -80,13 +80,16 @@ impl RunFacts {
         }
     }
 
-    /// Bytes that decoding one token reads, at 16 bits a number: every weight but the input embedding's
-    /// once, and the keys and values of half a training sequence.
+    /// Bytes that move to decode one token with a context of the training length: see
+    /// [`Accounting::decode_bytes`].
     pub fn decode_bytes_per_token(&self) -> Option<u64> {
-        let accounting = self.accounting?;
-        let table = (self.vocab_size? * self.dim) as u64;
-        let cache = accounting.kv_cache_bytes_per_token * self.seq_len as u64 / 2;
-        Some(2 * (accounting.params_non_embedding + table) + cache)
+        let kind = serde_json::Value::from(self.sharing.as_str());
+        let blocks = (serde_json::from_value(kind).ok()?, self.repeats);
+        let (tied, dim) = (self.tie_embeddings, self.dim);
+        Some(
+            self.accounting?
+                .decode_bytes(blocks, tied, dim, self.seq_len),
+        )
     }
 
     /// Whether blocks are executed more than once.

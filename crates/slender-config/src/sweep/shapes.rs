@@ -89,18 +89,9 @@ impl Found {
 }
 
 /// Bytes that move to decode one token at 16 bits a number, with `context` tokens in the cache.
-///
-/// The weights of a block count once where it is executed once or several times in a row (immediate
-/// sharing finds it in the processor's cache), and as often as it is executed in other orders; the
-/// output projection counts whole, of the input embedding one row; then the key-value cache.
 pub fn decode_bytes(shape: &ModelShape, accounting: &Accounting, context: usize) -> u64 {
-    let reads = match shape.sharing {
-        SharingKind::None | SharingKind::Immediate => 1,
-        SharingKind::RepeatAllOver | SharingKind::Reverse => shape.repeats as u64,
-    };
-    let table = (shape.vocab_size * shape.dim) as u64;
-    let weights = reads * accounting.params_non_embedding + table + shape.dim as u64;
-    2 * weights + accounting.kv_cache_bytes_per_token * context as u64
+    let blocks = (shape.sharing, shape.repeats);
+    accounting.decode_bytes(blocks, shape.tie_embeddings, shape.dim, context)
 }
 
 /// Every shape of `space` that meets all its budgets, by depth and then by width; with

@@ -44,7 +44,7 @@ pub enum Cost {
     TrainFlops,
     /// FLOPs of one token's forward pass.
     ForwardFlops,
-    /// Bytes read to decode one token with a full context.
+    /// Bytes that move to decode one token with a context of the training length.
     DecodeBytes,
 }
 
@@ -70,10 +70,6 @@ impl Cost {
     }
 
     /// Its value for a run; `None` where the vocabulary is not known yet.
-    ///
-    /// Decoding a token with a context of the training length moves, at 16 bits a number, the weights of the
-    /// blocks (again for every pass over the stack, where blocks are shared in another order than
-    /// immediately), the output projection, one row of the embedding and the key-value cache.
     pub fn of(self, facts: &RunFacts) -> Option<f64> {
         let accounting = facts.accounting.as_ref()?;
         let value = match self {
@@ -84,14 +80,7 @@ impl Cost {
                 return Some(accounting.train_flops_per_token as f64 * tokens as f64);
             }
             Self::ForwardFlops => accounting.forward_flops_per_token,
-            Self::DecodeBytes => {
-                let again = !matches!(facts.sharing.as_str(), "none" | "immediate");
-                let reads = if again { facts.repeats as u64 } else { 1 };
-                let tables = if facts.tie_embeddings { 1 } else { 2 };
-                let table = accounting.params_embedding / tables;
-                let weights = reads * accounting.params_non_embedding + table + facts.dim as u64;
-                2 * weights + accounting.kv_cache_bytes_per_token * facts.seq_len as u64
-            }
+            Self::DecodeBytes => facts.decode_bytes_per_token()?,
         };
         Some(value as f64)
     }
