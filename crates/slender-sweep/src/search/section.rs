@@ -2,7 +2,8 @@
 
 use super::space::{Point, Range, Sampler, Space, draw};
 use super::spec::{Cost, Method, Metric, SearchSpec, default_eta, default_share};
-use serde::Deserialize;
+use serde::de::{Error, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use slender_config::sweep::{Expanded, SweepFile};
 use slender_config::{Config, ConfigError, Origin, Problem, SourceRole};
@@ -22,16 +23,45 @@ fn default_lr_share() -> f64 {
     0.25
 }
 
+/// Why an objective of a front cannot lead a search that is running.
+fn only_afterwards(name: &str) -> Option<&'static str> {
+    match name {
+        "score" => Some(
+            "tasks are scored once a run is trained to its end, and trials are compared while they train; search by valid_bits_per_byte, then `slender search pareto DIR --by score,params_total`",
+        ),
+        "decode_ms" => Some(
+            "decoding is measured once a run is trained to its end, and trials are compared while they train; keep decode_bytes small, then `slender search pareto DIR --by valid_loss,decode_ms`",
+        ),
+        _ => None,
+    }
+}
+
+fn known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(name: String) -> Result<T, D::Error> {
+    if let Some(why) = only_afterwards(&name) {
+        return Err(D::Error::custom(format!("`{name}`: {why}")));
+    }
+    T::deserialize(name.into_deserializer())
+}
+
+fn known_metric<'de, D: Deserializer<'de>>(from: D) -> Result<Metric, D::Error> {
+    known::<D, Metric>(String::deserialize(from)?)
+}
+
+fn known_costs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Cost>, D::Error> {
+    let names = Vec::<String>::deserialize(from)?;
+    names.into_iter().map(known::<D, Cost>).collect()
+}
+
 /// `[search]`, as it is written.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct SearchSection {
     /// `full` or `asha`; the default is `asha`, with `lr` it must be absent.
     method: Option<Method>,
     /// The loss that trials are compared by.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_metric")]
     metric: Metric,
     /// Further quantities to be kept small.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_costs")]
     objectives: Vec<Cost>,
     /// How points of `space` are drawn.
     #[serde(default)]
