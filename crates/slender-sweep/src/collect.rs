@@ -5,6 +5,7 @@
 
 use crate::analysis::{analyse, examples, variant_names};
 use crate::attempts::Attempts;
+use crate::decode::{Comparable, DecodeFile, comparable};
 use crate::error::SweepError;
 use crate::files::read_optional;
 use crate::format::natural_order;
@@ -39,6 +40,11 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
         .collect();
     runs.sort_by(|a, b| natural_order(&a.name, &b.name));
     name_variants(&mut runs);
+    if comparable(&runs) == Comparable::Mixed {
+        warnings.push(
+            "decode.json: times were measured under different settings and are not compared; `slender search pareto --by valid_loss,decode_ms --remeasure` measures all variants alike".into(),
+        );
+    }
     let analysis = analyse(&runs);
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let name = absolute.file_name().map_or_else(
@@ -79,6 +85,7 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
     let eval = warn_of(TaskFile::read(&run_dir), warnings);
     let curves = warn_of(Curves::read(&run_dir).map(Some), warnings).unwrap_or_default();
     let examples = warn_of(examples::read(&run_dir).map(Some), warnings).unwrap_or_default();
+    let decode = warn_of(DecodeFile::read(&run_dir), warnings);
     let settings = flat_config(&[&run_dir.join("config.toml"), &dir.join(&run.config)]);
     let mut facts = run.facts;
     if facts.accounting.is_none() {
@@ -151,6 +158,7 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
             train_s: status.as_ref().map_or(0.0, |status| status.elapsed_s),
         },
         provenance: Provenance::read(&run_dir),
+        decode,
         tasks,
         curves,
         examples,

@@ -13,6 +13,7 @@ mod child;
 mod claim;
 mod collect;
 mod cost;
+mod decode;
 mod depth;
 mod done;
 mod error;
@@ -59,6 +60,10 @@ pub use child::Stop;
 pub use claim::{CLAIM_FORMAT, ClaimFile, ClaimOptions, FileClock};
 pub use collect::collect;
 pub use cost::{PLAN_FORMAT, PlanCost, PlanTotal, RunCost};
+pub use decode::{
+    DECODE_FORMAT, DecodeCandidate, DecodeConflict, DecodeFile, DecodeSetting, DecodeWish,
+    DecodeWork, decode_work,
+};
 pub use done::{DoneRuns, Elsewhere};
 pub use error::{PlanProblem, SweepError};
 pub use facts::RunFacts;

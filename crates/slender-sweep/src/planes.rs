@@ -39,16 +39,21 @@ fn front_panel(front: &Front, results: &SweepResults) -> Option<Panel> {
             "validation loss, bits per byte; lower is better",
         ),
     };
-    let (title, x_label, x_format): (_, _, fn(f64) -> String) = match front.cost.as_str() {
-        "params_total" => ("Quality for parameters", "parameters", human_tokens),
+    let (title, x_label, x_format): (_, String, fn(f64) -> String) = match front.cost.as_str() {
+        "params_total" => ("Quality for parameters", "parameters".into(), human_tokens),
         "train_flops" => (
             "Quality for training compute",
-            "training FLOPs",
+            "training FLOPs".into(),
             human_flops,
+        ),
+        "decode_ms" => (
+            "Quality for the time of a token",
+            decode_label(results),
+            milliseconds,
         ),
         _ => (
             "Quality for reading at decoding",
-            "bytes read per decoded token, 16 bits a number",
+            "bytes moved per decoded token, 16 bits a number".into(),
             human_tokens,
         ),
     };
@@ -93,7 +98,7 @@ fn front_panel(front: &Front, results: &SweepResults) -> Option<Panel> {
     };
     Some(Panel {
         title: title.into(),
-        x_label: x_label.into(),
+        x_label,
         y_label: y_label.into(),
         x_scale: match high <= ALIKE * low {
             true => XScale::Near,
@@ -120,6 +125,18 @@ fn front_panel(front: &Front, results: &SweepResults) -> Option<Panel> {
         x_format,
         zoom: false,
     })
+}
+
+fn milliseconds(value: f64) -> String {
+    format!("{} ms", significant(value))
+}
+
+/// What decoding was measured with, which is the same for all variants of a front.
+fn decode_label(results: &SweepResults) -> String {
+    let mut files = results.runs.iter().filter_map(|run| run.decode.as_ref());
+    let setting = files.next().map(|file| file.setting.to_string());
+    let setting = setting.unwrap_or_default();
+    format!("milliseconds per decoded token: {setting}")
 }
 
 fn human_flops(value: f64) -> String {

@@ -6,6 +6,7 @@
 
 use crate::analysis::examples::Examples;
 use crate::analysis::{Comparison, DepthTrend, Front, NoiseFloor, VariantResult};
+use crate::decode::DecodeFile;
 use crate::facts::RunFacts;
 use crate::manifest::Failure;
 use crate::metrics::Curves;
@@ -195,6 +196,9 @@ pub struct RunResult {
     pub provenance: Provenance,
     /// Wall time.
     pub timing: Timing,
+    /// Time of decoding, if it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode: Option<DecodeFile>,
     /// Loss curves; not part of `results.json`, `metrics.jsonl` of the run has them.
     #[serde(skip)]
     pub curves: Curves,

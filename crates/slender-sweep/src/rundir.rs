@@ -147,7 +147,7 @@ pub(crate) fn is_evaluated(run_dir: &Path, tasks: &[String]) -> bool {
     })
 }
 
-fn read_json<T: DeserializeOwned>(
+pub(crate) fn read_json<T: DeserializeOwned>(
     path: &Path,
     known: &[&'static str],
 ) -> Result<Option<T>, SweepError> {

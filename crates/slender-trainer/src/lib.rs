@@ -29,7 +29,7 @@ pub use estimate::{Estimate, matmul_peak};
 pub use metrics::{MetricsWriter, TaskMetric};
 pub use optimizer::{Gradients, Optimizer};
 pub use progress::{Progress, Verbosity};
-pub use rundir::{Provenance, RunDir, RunLock, RunState, Status};
+pub use rundir::{Provenance, RunDir, RunLock, RunState, Status, cpu_name};
 pub use session::{TrainHooks, TrainOptions, TrainOutcome, shape_for, train};
 pub use signals::StopFlag;
 pub use validate::{ValidLoss, validation_loss};

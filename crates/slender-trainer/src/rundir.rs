@@ -259,24 +259,34 @@ pub(crate) fn write_run(
     write_json(&dir.run(), &file)
 }
 
+fn read_text(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The value of `key: value` in a file of /proc.
+fn field(text: &str, key: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with(key));
+    line.and_then(|line| line.split(':').nth(1))
+        .map(|value| value.trim().to_owned())
+}
+
+/// Model of this machine's processor; empty where the operating system does not say.
+pub fn cpu_name() -> String {
+    field(&read_text("/proc/cpuinfo"), "model name").unwrap_or_default()
+}
+
 fn host() -> Host {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key));
-        line.and_then(|line| line.split(':').nth(1))
-            .map(|value| value.trim().to_owned())
-    };
-    let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    let memory = field(&read_text("/proc/meminfo"), "MemTotal").unwrap_or_default();
     let kilobytes: u64 = memory
         .split(' ')
         .next()
         .and_then(|n| n.parse().ok())
         .unwrap_or(0);
     Host {
-        name: read("/proc/sys/kernel/hostname").trim().to_owned(),
+        name: read_text("/proc/sys/kernel/hostname").trim().to_owned(),
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
-        cpu: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+        cpu: cpu_name(),
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         memory_bytes: kilobytes * 1024,
     }

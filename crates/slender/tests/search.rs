@@ -229,6 +229,92 @@ fn each_shape_gets_its_own_learning_rate() {
 }
 
 #[test]
+fn decoding_is_measured_once_and_never_mixed() {
+    let bench = Bench::new();
+    bench.write(
+        "sizes.toml",
+        "seeds = [0, 1]\n[axes]\n\"model.n_layers\" = [1, 4]\n",
+    );
+    bench.run(&[
+        "sweep",
+        "run",
+        "sizes.toml",
+        "--dir",
+        "sizes",
+        "--jobs",
+        "2",
+    ]);
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        let objectives = "loss,decode_ms";
+        let pareto = ["search", "pareto", "sizes", "--objectives", objectives];
+        [&pareto[..], more, &["--json"]].concat()
+    }
+    let front = bench.json(&with(&["--threads", "1"]));
+    let points = front["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2, "{front:#}");
+    assert_eq!(
+        front["objectives"],
+        serde_json::json!(["valid_loss", "decode_ms"])
+    );
+    assert!(points.iter().all(|point| point["runs"] == 2));
+    assert_eq!(front["decode"]["threads"], 1);
+
+    // One run of each variant keeps what was measured, and with what.
+    let files = || -> Vec<(PathBuf, String)> {
+        let runs = std::fs::read_dir(bench.path("sizes/runs")).unwrap();
+        let files = runs.map(|run| run.unwrap().path().join("decode.json"));
+        let mut files: Vec<_> = (files.filter(|file| file.exists()))
+            .map(|file| (file.clone(), std::fs::read_to_string(file).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let first = files();
+    assert_eq!(first.len(), 2);
+    for (_, text) in &first {
+        let file: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(file["format"], "slender-decode/1");
+        assert_eq!(file["setting"]["weights"], "f32");
+        let value = |key: &str| file[key].as_f64().unwrap();
+        assert!(value("low_ms") <= value("decode_ms") && value("decode_ms") <= value("high_ms"));
+        let measured = |point: &Value| point["values"][1] == file["decode_ms"];
+        assert!(points.iter().any(measured), "{front:#}");
+    }
+    // The second time it is read, whatever this machine's number of cores.
+    assert_eq!(bench.json(&with(&[]))["points"], front["points"]);
+    assert_eq!(files(), first);
+
+    // The report has the front too.
+    bench.run(&["sweep", "report", "sizes"]);
+    let results = std::fs::read_to_string(bench.path("sizes/results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let fronts = results["pareto"].as_array().unwrap();
+    assert!(fronts.iter().any(|front| front["cost"] == "decode_ms"));
+
+    let refused = |more: &[&str]| {
+        let output = bench.slender(&with(more)).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused(&["--weights", "q8_0"]);
+    assert!(
+        said.contains("asked for is q8_0") && said.contains("--remeasure"),
+        "{said}"
+    );
+    let mut other: Value = serde_json::from_str(&first[0].1).unwrap();
+    other["setting"]["cpu"] = "another".into();
+    std::fs::write(&first[0].0, other.to_string()).unwrap();
+    let said = refused(&[]);
+    assert!(said.contains("of another (flex)"), "{said}");
+    std::fs::remove_file(&first[1].0).unwrap();
+    let said = refused(&[]);
+    assert!(said.contains("was measured on another"), "{said}");
+    let again = bench.json(&with(&["--remeasure", "--weights", "q8_0"]));
+    assert_eq!(again["decode"]["weights"], "q8_0");
+    assert_eq!(files().len(), 2);
+}
+
+#[test]
 fn what_is_wrong_with_a_search_is_said_before_anything_starts() {
     let bench = Bench::new();
     let refused = |section: &str| {
@@ -244,6 +330,17 @@ fn what_is_wrong_with_a_search_is_said_before_anything_starts() {
     let said = refused("[search]\ntrials = 4\neta = 1\n[search.space]\n\"train.lr\" = [1e-3]\n");
     assert!(
         said.contains("wrong.toml:6: `search.eta`: 1 is out of range"),
+        "{said}"
+    );
+    let said = refused("[search]\ntrials = 2\nmetric = \"score\"\n");
+    assert!(
+        said.contains("wrong.toml:6: `search.metric`: `score`: tasks are scored once")
+            && said.contains("search pareto DIR --by score"),
+        "{said}"
+    );
+    let said = refused("[search]\ntrials = 2\nobjectives = [\"decode_ms\"]\n");
+    assert!(
+        said.contains("`decode_ms`: decoding is measured once"),
         "{said}"
     );
     let said = refused("[search]\ntrails = 4\n");

@@ -53,11 +53,20 @@ pub struct DecodeSpeed {
     pub memory_bytes_per_s: f64,
 }
 
+/// Times of a measurement, one a counted repetition, in the order they were taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodeTimes {
+    /// Seconds to read the prompts.
+    pub prompt_s: Vec<f64>,
+    /// Seconds of a step, which decodes a token of each sequence.
+    pub step_s: Vec<f64>,
+}
+
 /// Reads a prompt and decodes, several times; the first time is not counted.
 ///
 /// # Errors
 /// More tokens than the model has positions for, or nothing to do.
-pub fn decode_speed(engine: &Engine, plan: &DecodePlan) -> Result<DecodeSpeed, InferError> {
+pub fn decode_times(engine: &Engine, plan: &DecodePlan) -> Result<DecodeTimes, InferError> {
     let DecodePlan {
         batch,
         prompt_len,
@@ -103,6 +112,25 @@ pub fn decode_speed(engine: &Engine, plan: &DecodePlan) -> Result<DecodeSpeed, I
         }
         Ok::<_, InferError>(())
     })?;
+    Ok(DecodeTimes {
+        prompt_s: reading,
+        step_s: decoding,
+    })
+}
+
+/// The speed of decoding from [`decode_times`], beside that of memory.
+///
+/// # Errors
+/// More tokens than the model has positions for, or nothing to do.
+pub fn decode_speed(engine: &Engine, plan: &DecodePlan) -> Result<DecodeSpeed, InferError> {
+    let DecodePlan {
+        batch,
+        prompt_len,
+        tokens,
+        repetitions,
+    } = *plan;
+    let times = decode_times(engine, plan)?;
+    let (mut reading, mut decoding) = (times.prompt_s, times.step_s);
     reading.sort_by(f64::total_cmp);
     decoding.sort_by(f64::total_cmp);
     let median = |values: &[f64]| values[values.len() / 2];

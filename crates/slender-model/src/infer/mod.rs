@@ -13,7 +13,7 @@ mod kernels;
 mod sampling;
 mod text;
 
-pub use bench::{DecodePlan, DecodeSpeed, decode_speed};
+pub use bench::{DecodePlan, DecodeSpeed, DecodeTimes, decode_speed, decode_times};
 pub use ends::end_tokens;
 pub use engine::{Engine, InferError, Rows, Sequence};
 pub use generate::{Finish, Generated, Generation, Request, Timings, generate, generate_on};

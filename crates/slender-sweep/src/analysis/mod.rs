@@ -18,6 +18,7 @@ pub use variants::{Covers, Spread, VariantResult};
 pub(crate) use metric::Metric;
 pub(crate) use variants::variant_names;
 
+use crate::decode::{Comparable, comparable};
 use crate::results::RunResult;
 use slender_stats::Noise;
 
@@ -40,10 +41,16 @@ pub(crate) fn analyse(runs: &[RunResult]) -> Analysis {
             (metric, noise)
         })
         .collect();
-    let variants: Vec<VariantResult> = groups
+    let mut variants: Vec<VariantResult> = groups
         .iter()
         .map(|group| variants::describe(group, &metrics))
         .collect();
+    if comparable(runs) == Comparable::All {
+        for (variant, group) in variants.iter_mut().zip(&groups) {
+            let mut own = group.runs.iter().filter(|run| run.counts());
+            variant.decode_ms = own.find_map(|run| Some(run.decode.as_ref()?.decode_ms));
+        }
+    }
     let noise = comparisons::noise_floors(&groups, &metrics);
     let comparisons = comparisons::compare(&groups, &metrics);
     let trend = trend::trends(&groups, &metrics);

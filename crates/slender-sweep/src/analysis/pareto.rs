@@ -25,7 +25,7 @@ pub struct FrontPoint {
 pub struct Front {
     /// `valid_bits_per_byte` (less is better) or `average` (more is better).
     pub quality: String,
-    /// `params_total`, `train_flops` or `decode_bytes_per_token`.
+    /// `params_total`, `train_flops`, `decode_bytes_per_token` or, if it was measured, `decode_ms`.
     pub cost: String,
     /// The variants, cheap first.
     pub points: Vec<FrontPoint>,
@@ -35,12 +35,13 @@ type Cost = fn(&VariantResult) -> Option<f64>;
 
 /// Every front of at least two variants.
 pub(crate) fn fronts(variants: &[VariantResult], comparisons: &[Comparison]) -> Vec<Front> {
-    let costs: [(&str, Cost); 3] = [
+    let costs: [(&str, Cost); 4] = [
         ("params_total", |v| v.params_total.map(|n| n as f64)),
         ("train_flops", |v| v.train_flops),
         ("decode_bytes_per_token", |v| {
             v.decode_bytes_per_token.map(|n| n as f64)
         }),
+        ("decode_ms", |v| v.decode_ms),
     ];
     let mut fronts = Vec::new();
     for metric in [Metric::BitsPerByte, Metric::Average] {

@@ -62,8 +62,11 @@ pub struct VariantResult {
     pub params_non_embedding: Option<u64>,
     /// FLOPs of one whole training.
     pub train_flops: Option<f64>,
-    /// Bytes read to decode a token, see [`crate::RunFacts::decode_bytes_per_token`].
+    /// Bytes that move to decode a token, see [`crate::RunFacts::decode_bytes_per_token`].
     pub decode_bytes_per_token: Option<u64>,
+    /// Milliseconds to decode a token, where every trained variant was measured under one setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_ms: Option<f64>,
     /// Last validation loss, nats per token.
     pub valid_loss: Option<Spread>,
     /// Last validation loss, bits per byte of text.
@@ -152,6 +155,7 @@ pub(crate) fn describe(group: &Group<'_>, metrics: &[(Metric, Option<Noise>)]) -
             .filter(|all| !all.is_empty())
             .map(|all| all.iter().sum::<f64>() / all.len() as f64),
         decode_bytes_per_token: first.facts.decode_bytes_per_token(),
+        decode_ms: None,
         valid_loss: None,
         valid_bits_per_byte: None,
         tasks: BTreeMap::new(),

@@ -17,6 +17,8 @@ pub enum Objective {
     ValidBitsPerByte,
     /// Mean score over the tasks, a fraction; the larger, the better.
     Score,
+    /// Measured milliseconds to decode a token; the smaller, the better.
+    DecodeMs,
     /// A quantity that the shape decides; the smaller, the better.
     Cost(Cost),
 }
@@ -28,6 +30,7 @@ impl Objective {
             Self::ValidLoss => "valid_loss",
             Self::ValidBitsPerByte => "valid_bits_per_byte",
             Self::Score => "score",
+            Self::DecodeMs => "decode_ms",
             Self::Cost(cost) => cost.name(),
         }
     }
@@ -36,7 +39,8 @@ impl Objective {
     pub fn all() -> Vec<Self> {
         let measured = [Self::ValidLoss, Self::ValidBitsPerByte, Self::Score];
         let costs = Cost::ALL.map(Self::Cost);
-        measured.into_iter().chain(costs).collect()
+        let all = measured.into_iter().chain(costs);
+        all.chain([Self::DecodeMs]).collect()
     }
 
     /// Whether a larger value is better.
@@ -44,12 +48,13 @@ impl Objective {
         self == Self::Score
     }
 
-    /// Its value for a run.
-    fn of(self, run: &RunResult) -> Option<f64> {
+    /// Its value for a run, of whose variant a token takes `decode_ms`.
+    fn of(self, run: &RunResult, decode_ms: Option<f64>) -> Option<f64> {
         match self {
             Self::ValidLoss => run.valid_loss,
             Self::ValidBitsPerByte => run.valid_bits_per_byte,
             Self::Score => run.average.as_ref().map(|average| average.mean),
+            Self::DecodeMs => decode_ms,
             Self::Cost(cost) => cost.of(&run.facts),
         }
         .filter(|value| value.is_finite())
@@ -68,7 +73,7 @@ impl FromStr for Objective {
     fn from_str(text: &str) -> Result<Self, String> {
         let all = Self::all();
         all.iter()
-            .find(|known| known.name() == text)
+            .find(|known| known.name() == text || (text, **known) == ("loss", Self::ValidLoss))
             .copied()
             .ok_or_else(|| {
                 let names: Vec<&str> = all.iter().map(|known| known.name()).collect();
@@ -107,6 +112,9 @@ pub struct Front {
 }
 
 /// Compares the fully trained runs of a sweep; `variants` names the variant of each run.
+///
+/// The time of decoding is that of any run of the variant that was measured: seeds do not change it. That all
+/// were measured alike is the caller's to see to, with [`crate::decode_work`].
 pub fn front(
     results: &SweepResults,
     objectives: &[Objective],
@@ -114,6 +122,11 @@ pub fn front(
 ) -> Front {
     let mut sums: BTreeMap<String, (usize, Vec<f64>)> = BTreeMap::new();
     let mut left_out = Vec::new();
+    let variant_of = |run: &RunResult| variants.get(&run.name).unwrap_or(&run.name).clone();
+    let decode_ms: BTreeMap<String, f64> = (results.runs.iter())
+        .filter(|run| run.state.is_trained())
+        .filter_map(|run| Some((variant_of(run), run.decode.as_ref()?.decode_ms)))
+        .collect();
     for run in &results.runs {
         if !run.state.is_trained() {
             let why = format!(
@@ -125,9 +138,10 @@ pub fn front(
             left_out.push((run.name.clone(), why));
             continue;
         }
+        let variant = variant_of(run);
         let mut values = Vec::with_capacity(objectives.len());
         for objective in objectives {
-            match objective.of(run) {
+            match objective.of(run, decode_ms.get(&variant).copied()) {
                 Some(value) => values.push(value),
                 None => left_out.push((run.name.clone(), format!("it has no {objective}"))),
             }
@@ -135,7 +149,6 @@ pub fn front(
         if values.len() < objectives.len() {
             continue;
         }
-        let variant = variants.get(&run.name).unwrap_or(&run.name).clone();
         let (count, sum) = sums
             .entry(variant)
             .or_insert_with(|| (0, vec![0.0; values.len()]));
@@ -186,10 +199,10 @@ pub fn front(
     }
 }
 
-/// Every objective stretched to 0 (best) … 1 (worst), costs by their logarithm.
+/// Every objective stretched to 0 (best) … 1 (worst), costs and times by their logarithm.
 fn boxed(places: &[Vec<f64>], objectives: &[Objective]) -> Vec<Vec<f64>> {
     let scale = |value: f64, objective: &Objective| match objective {
-        Objective::Cost(_) => value.max(f64::MIN_POSITIVE).ln(),
+        Objective::Cost(_) | Objective::DecodeMs => value.max(f64::MIN_POSITIVE).ln(),
         _ => value,
     };
     let scaled: Vec<Vec<f64>> = (places.iter())
@@ -228,6 +241,7 @@ mod tests {
         for objective in Objective::all() {
             assert_eq!(objective.name().parse(), Ok(objective));
         }
+        assert_eq!("loss".parse(), Ok(Objective::ValidLoss));
         let said = "size".parse::<Objective>().unwrap_err();
         assert!(
             said.contains("valid_loss, ") && said.contains("decode_bytes"),

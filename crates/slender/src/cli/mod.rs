@@ -13,7 +13,7 @@ mod tokenizer;
 
 pub use coord::CoordCheckArgs;
 pub use export::{ExportArgs, ExportFormat, Sharing};
-pub use front::{ParetoArgs, ShowSearchArgs};
+pub use front::{DecodeMsArgs, ParetoArgs, ShowSearchArgs};
 pub use generate::{ChatArgs, DecodeArgs, GenerateArgs, InferArgs, SamplingArgs};
 pub use import::ImportArgs;
 pub use plan::PlanArgs;

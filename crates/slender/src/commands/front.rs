@@ -1,5 +1,6 @@
 //! `slender search pareto` and `slender search show`: what a sweep directory says so far.
 
+use super::decode_ms;
 use crate::cli::{ParetoArgs, ShowSearchArgs};
 use crate::error::CliError;
 use crate::output;
@@ -20,17 +21,31 @@ pub fn pareto(args: &ParetoArgs) -> Result<(), CliError> {
     let variants = manifest(&args.dir)?
         .runs
         .into_iter()
-        .map(|run| (run.name, run.variant));
-    let found = front(&collect(&args.dir)?, &args.by, &variants.collect());
+        .map(|run| (run.name, run.variant))
+        .collect();
+    let mut results = collect(&args.dir)?;
+    let mut setting = None;
+    if args.by.contains(&Objective::DecodeMs) {
+        setting = decode_ms::measure(&args.dir, &results, &variants, &args.decode)?;
+        results = collect(&args.dir)?;
+    }
+    let found = front(&results, &args.by, &variants);
     for (name, why) in &found.left_out {
         output::talk(&format!("left out: {name}, {why}"));
     }
     if args.json {
         let mut value = serde_json::to_value(&found).unwrap_or_default();
         value["format"] = "slender-pareto/1".into();
+        if let Some(setting) = setting {
+            value["decode"] = serde_json::to_value(&setting).unwrap_or_default();
+        }
         output::json(&value);
     } else {
-        output::data(&front_text(&found, &args.by));
+        let mut text = front_text(&found, &args.by);
+        if let Some(setting) = setting {
+            text += &format!("decode_ms: {setting}\n");
+        }
+        output::data(&text);
     }
     Ok(())
 }
@@ -49,6 +64,7 @@ fn manifest(dir: &Path) -> Result<Manifest, CliError> {
 fn shown(value: f64, objective: Objective) -> String {
     match objective {
         Objective::ValidLoss | Objective::ValidBitsPerByte => format!("{value:.4}"),
+        Objective::DecodeMs => format!("{value:.3}"),
         Objective::Score => format!("{:.2} %", 100.0 * value),
         Objective::Cost(Cost::TrainFlops | Cost::ForwardFlops) => format!("{value:.3e}"),
         Objective::Cost(Cost::DecodeBytes) => slender_config::human_bytes(value as u64),

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod config;
 pub mod coord;
 pub mod data;
+pub mod decode_ms;
 pub mod eval;
 pub mod executor;
 pub mod export;
