@@ -111,11 +111,12 @@ def files():
     return out
 
 
-def main():
+def write(folder, contents):
+    """Writes what differs below `folder`, or with --check only lists it; the exit code."""
     check = "--check" in sys.argv[1:]
     stale = []
-    for path, text in sorted(files().items()):
-        file = CONFIGS / path
+    for path, text in sorted(contents.items()):
+        file = folder / path
         if file.exists() and file.read_text() == text:
             continue
         stale.append(path)
@@ -123,11 +124,11 @@ def main():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
     verb = "differ" if check else "written"
-    print(f"{len(stale)} of {len(files())} files {verb}", file=sys.stderr)
+    print(f"{len(stale)} of {len(contents)} files {verb}", file=sys.stderr)
     for path in stale:
         print(path)
     return 1 if check and stale else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write(CONFIGS, files()))

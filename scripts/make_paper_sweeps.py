@@ -150,23 +150,5 @@ def files():
     return out
 
 
-def main():
-    check = "--check" in sys.argv[1:]
-    stale = []
-    for path, text in sorted(files().items()):
-        file = EXPERIMENTS / path
-        if file.exists() and file.read_text() == text:
-            continue
-        stale.append(path)
-        if not check:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-    verb = "differ" if check else "written"
-    print(f"{len(stale)} of {len(files())} files {verb}", file=sys.stderr)
-    for path in stale:
-        print(path)
-    return 1 if check and stale else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(configs.write(EXPERIMENTS, files()))

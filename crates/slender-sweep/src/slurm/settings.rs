@@ -100,16 +100,7 @@ impl SlurmSettings {
                 "`sbatch`: `{odd}` is no option\n  hint: write it with its dashes, such as \"--exclude=node7\""
             ));
         }
-        let one_line = [
-            ("partition", &self.partition),
-            ("account", &self.account),
-            ("qos", &self.qos),
-            ("gres", &self.gres),
-            ("time", &self.time),
-            ("mem", &self.mem),
-            ("constraint", &self.constraint),
-        ];
-        for (key, value) in one_line {
+        for (key, value) in self.named() {
             if value
                 .as_ref()
                 .is_some_and(|value| value.trim().is_empty() || value.contains('\n'))
@@ -123,9 +114,9 @@ impl SlurmSettings {
         Ok(())
     }
 
-    /// The options of `sbatch`, without the array.
-    pub(crate) fn options(&self) -> Vec<String> {
-        let named = [
+    /// The keys that are options of `sbatch` word for word.
+    fn named(&self) -> [(&'static str, &Option<String>); 7] {
+        [
             ("partition", &self.partition),
             ("account", &self.account),
             ("qos", &self.qos),
@@ -133,8 +124,13 @@ impl SlurmSettings {
             ("time", &self.time),
             ("mem", &self.mem),
             ("constraint", &self.constraint),
-        ];
-        let mut options: Vec<String> = named
+        ]
+    }
+
+    /// The options of `sbatch`, without the array.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let mut options: Vec<String> = self
+            .named()
             .into_iter()
             .filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)))
             .collect();
