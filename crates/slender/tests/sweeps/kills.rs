@@ -1,13 +1,18 @@
 //! A sweep under attack: its process and its workers are killed again and again, and it ends with the
 //! results of an undisturbed one, without a run lost or trained twice.
 
-use crate::support::{Bench, comparable, lines, processes, signal, starts};
+use crate::support::{Bench, comparable, last_step, lines, processes, signal, starts};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 12;
-const STEPS: u64 = 150;
+const STEPS: u64 = 200;
 const ROUNDS: u64 = 20;
+/// Most steps, of all runs together, between two kills of the sweep. What the runs do counts, not
+/// the clock, so that fast and slow machines meet the same kills: half of this on average, and as much
+/// again by workers that outlive their sweep, leaves half of all steps for the end.
+const STEPS_BETWEEN: u64 = 60;
 
 fn start(bench: &Bench, dir: &str) -> Child {
     let mut command = bench.slender(&["sweep", "run", "--jobs", "2", "--dir", dir]);
@@ -31,27 +36,39 @@ fn twelve_runs_survive_twenty_kills() {
         random ^= random << 17;
         random % most
     };
-    let done = || {
+    let runs = || {
         let runs = std::fs::read_dir(dir.join("runs")).into_iter().flatten();
-        let whole = |path: std::path::PathBuf| path.join("eval/final.json").exists();
-        runs.flatten().filter(|entry| whole(entry.path())).count()
+        runs.flatten().map(|entry| entry.path())
     };
+    let done = || {
+        let whole = |run: &PathBuf| run.join("eval/final.json").exists();
+        runs().filter(whole).count()
+    };
+    let trained = || runs().map(|run| last_step(&run)).sum::<u64>();
     let (mut sweeps, mut workers) = (0, 0);
     for round in 0..ROUNDS {
+        let before = trained();
         let mut sweep = start(&bench, dir.to_str().unwrap());
         // Now and then a worker alone, under the eyes of the sweep.
-        let moment = Instant::now() + Duration::from_millis(150 + draw(900));
-        while Instant::now() < moment {
-            std::thread::sleep(Duration::from_millis(50 + draw(300)));
-            let children: Vec<_> = (processes(&dir).into_iter())
-                .filter(|(_, line)| !line.contains("sweep run"))
-                .collect();
-            if !children.is_empty() && draw(3) == 0 {
-                signal(children[draw(children.len() as u64) as usize].0, "KILL");
-                workers += 1;
+        let (until, begun) = (before + 1 + draw(STEPS_BETWEEN), Instant::now());
+        let mut next_worker = before + 1 + draw(STEPS_BETWEEN);
+        while trained() < until || begun.elapsed() < Duration::from_millis(150) {
+            let ended = sweep.try_wait().unwrap().is_some();
+            if ended || begun.elapsed() > Duration::from_secs(60) {
+                break;
             }
+            if trained() >= next_worker {
+                next_worker += 1 + draw(STEPS_BETWEEN);
+                let mut children = processes(&dir);
+                children.retain(|(_, line)| !line.contains("sweep run"));
+                if !children.is_empty() {
+                    signal(children[draw(children.len() as u64) as usize].0, "KILL");
+                    workers += 1;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        sweeps += usize::from(sweep.try_wait().unwrap().is_none());
+        sweeps += u64::from(sweep.try_wait().unwrap().is_none());
         sweep.kill().unwrap();
         sweep.wait().unwrap();
         // Half of the time its workers live on as orphans, which the next sweep has to get on with.
@@ -75,7 +92,7 @@ fn twelve_runs_survive_twenty_kills() {
         last.elapsed().as_secs_f64()
     );
     assert!(
-        sweeps >= 10,
+        sweeps >= ROUNDS * 3 / 4,
         "{sweeps} of {ROUNDS} kills met a living sweep"
     );
 
