@@ -2,8 +2,8 @@
 # Fuzz every parser of a stranger's file: scripts/fuzz.sh [SECONDS [TARGET...]], a minute each by default.
 #
 # Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz`). Of the inputs that reach new code the
-# best 48 of each target are kept in fuzz/corpus, which `cargo test` replays; a crash ends the script with the
-# input in fuzz/artifacts.
+# best 48 of each target, 96 KiB at most, are kept in fuzz/corpus, which `cargo test` replays; a crash ends the
+# script with the input in fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,7 +29,8 @@ for target in "${targets[@]}"; do
     # The smallest set that covers what all cover, chosen greedily, so its first are worth most.
     found "$corpus" | xargs -r mv -t "$new"
     cargo +nightly fuzz run --fuzz-dir fuzz "$target" "$corpus" "$new" -- -set_cover_merge=1 -max_len=16384
-    found "$corpus" | tail -n +49 | xargs -r rm --
+    found "$corpus" | xargs -r stat -c '%s %n' |
+        awk '{ bytes += $1 } NR > 48 || bytes > 98304 { print $2 }' | xargs -r rm --
     rm -rf "$new"
     echo "=== $target: $(find "$corpus" -type f | wc -l) files, $(du -sb "$corpus" | cut -f1) bytes"
 done

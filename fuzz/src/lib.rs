@@ -1,85 +1,13 @@
-//! What is done with a stranger's bytes: parse, and if that succeeds, read every number.
+//! What is done with a stranger's bytes, one function for each fuzz target.
 //!
-//! The fuzz targets call these, and so does the test `crates/slender-formats/tests/hostile.rs`, which replays
-//! the corpus and mutates it. Any result is fine; a panic, or memory beyond what the file accounts for, is not.
+//! The fuzz targets call these, and so do the tests `hostile.rs` of the crates that the parsers are in, which
+//! replay the corpus and mutate it. Any result is fine; a panic, or memory beyond what the file accounts for,
+//! is not.
 
-use slender_formats::gguf::GgufFile;
-use slender_formats::safetensors::{self, Index};
-use slender_formats::{Blob, Checkpoint, HfConfig, LazyTensor, expected_weights, llama2c, torch};
-use std::path::Path;
+mod formats;
+mod tokenizers;
 
-fn blob(bytes: &[u8]) -> Blob {
-    Blob::from_bytes("hostile", bytes.to_vec())
-}
-
-fn read_all(tensors: &[LazyTensor]) {
-    for tensor in tensors {
-        // A file may end where its header says it goes on.
-        let _ = tensor.values();
-    }
-}
-
-/// A safetensors file.
-pub fn safetensors(bytes: &[u8]) {
-    if let Ok(tensors) = safetensors::read(&blob(bytes)) {
-        read_all(&tensors);
-    }
-}
-
-/// The index of a sharded checkpoint.
-pub fn index(bytes: &[u8]) {
-    if let Ok(index) = Index::parse(Path::new("hostile"), bytes) {
-        for name in index.files() {
-            assert!(!name.contains(['/', '\\']) && name != "..", "{name}");
-        }
-    }
-}
-
-/// A GGUF file, as such and as a model.
-pub fn gguf(bytes: &[u8]) {
-    if let Ok(file) = GgufFile::read(&blob(bytes)) {
-        read_all(&file.tensors);
-    }
-    checkpoint(bytes);
-}
-
-/// A llama2.c checkpoint.
-pub fn llama2c(bytes: &[u8]) {
-    if let Ok((_, tensors)) = llama2c::read(&blob(bytes)) {
-        read_all(&tensors);
-    }
-}
-
-/// A llama2.c tokenizer.
-pub fn llama2c_tokenizer(bytes: &[u8]) {
-    let _ = llama2c::sentencepiece(&blob(bytes));
-}
-
-/// A PyTorch checkpoint.
-pub fn torch(bytes: &[u8]) {
-    if let Ok(tensors) = torch::read(&blob(bytes)) {
-        read_all(&tensors);
-    }
-}
-
-/// A `config.json`.
-pub fn hf_config(bytes: &[u8]) {
-    if let Ok(config) = HfConfig::parse(Path::new("hostile"), bytes) {
-        // Whatever it claims, looking at its first weights costs nothing, and it can be written down.
-        assert!(expected_weights(&config.shape).take(3).count() == 3);
-        let text = config.to_json();
-        assert_eq!(
-            HfConfig::parse(Path::new("again"), text.as_bytes()).ok(),
-            Some(config)
-        );
-    }
-}
-
-fn checkpoint(bytes: &[u8]) {
-    if let Ok(model) = Checkpoint::read(&blob(bytes)) {
-        read_all(&model.tensors);
-        if let Ok(expanded) = model.expanded() {
-            assert!(expanded.tensors.len() >= model.tensors.len());
-        }
-    }
-}
+pub use formats::{gguf, hf_config, index, llama2c, llama2c_tokenizer, safetensors, torch};
+pub use tokenizers::{
+    chat_template, gguf_tokenizer, llama2c_vocabulary, sentencepiece, tokenizer_settings,
+};

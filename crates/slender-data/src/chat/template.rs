@@ -14,10 +14,24 @@ use minijinja::{Environment, Error, ErrorKind, State, context};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-/// Steps, and pieces of 64 bytes, that a rendering may take: a gigabyte would be 2^24, a long conversation
-/// takes some thousands.
-const FUEL: u64 = 4 << 20;
+/// Steps, and pieces of 64 bytes, that a rendering may take: 64 MiB would be 2^20, a long conversation takes
+/// some thousands.
+const FUEL: u64 = 1 << 20;
+
+/// Bytes of stack for a rendering. A template can nest lists as deep as it has fuel, and printing or freeing
+/// them takes a few frames for each level. Only what is used takes memory.
+const STACK: usize = 1 << 30;
+
+/// Time for a rendering. Fuel bounds what a template builds, but a list that holds another twice, which holds
+/// another twice, is small to build and endless to print or to compare. A rendering that uses up all of its
+/// fuel in the usual ways takes a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most levels of a value that `tojson` writes.
+const JSON_DEPTH: usize = 128;
 
 /// Name of the template in messages.
 const NAME: &str = "chat_template";
@@ -70,6 +84,9 @@ impl ChatTemplate {
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
+        // No template needs these two, and their indentation grows with the square of the depth.
+        environment.remove_filter("pprint");
+        environment.remove_global("debug");
         environment.add_filter(GENERATION, generation);
         let (source, marks_answers) = translate(source);
         environment
@@ -187,10 +204,41 @@ impl ChatTemplate {
             slender_generation => vec![marks.0.to_owned(), marks.1.to_owned()],
             ..special
         };
-        let template = inner.environment.get_template(NAME);
-        template
-            .and_then(|template| template.render(context))
-            .map_err(|e| failure(&inner.name, &e))
+        // The thread owns what it uses: one that has not come to an end is left behind.
+        let inner = Arc::clone(inner);
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let render = move || {
+            let template = inner.environment.get_template(NAME);
+            let text = template
+                .and_then(|template| template.render(&context))
+                .map_err(|e| failure(&inner.name, &e));
+            // Freeing what the template has built can take as much stack as printing it.
+            drop(context);
+            let _ = sender.send(text);
+        };
+        let thread = std::thread::Builder::new()
+            .name("chat template".into())
+            .stack_size(STACK)
+            .spawn(render)
+            .map_err(|e| self.failure(&format!("no thread to render it in: {e}")))?;
+        // In slices, so that the time in which the whole program is stopped does not count.
+        let slice = PATIENCE / 100;
+        for _ in 0..100 {
+            match receiver.recv_timeout(slice) {
+                Ok(text) => {
+                    let _ = thread.join();
+                    return text;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.failure("the template engine failed"));
+                }
+            }
+        }
+        let seconds = PATIENCE.as_secs();
+        Err(self.failure(&format!(
+            "is not done after {seconds} seconds; lists that hold one another?"
+        )))
     }
 }
 
@@ -231,8 +279,7 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 }
 
 /// `json.dumps(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
-fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
-    let invalid = |message: String| Error::new(ErrorKind::InvalidOperation, message);
+fn to_json(state: &State, value: Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let separators: Option<Vec<String>> = options.get("separators")?;
     let separators = match separators.as_deref() {
@@ -255,8 +302,50 @@ fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
     if value.kind() == ValueKind::Undefined {
         return Err(invalid("tojson: the value is undefined".into()));
     }
-    let value = serde_json::to_value(&value).map_err(|e| invalid(format!("tojson: {e}")))?;
-    Ok(style.dump(&value))
+    Ok(style.dump(&json(state, &value, JSON_DEPTH)?))
+}
+
+/// The value as JSON, at most `levels` deep. Each item takes fuel, so that one that holds itself many times
+/// over has an end.
+fn json(state: &State, value: &Value, levels: usize) -> Result<serde_json::Value, Error> {
+    state.consume_fuel(1)?;
+    let inner = || match levels {
+        0 => Err(invalid(format!("tojson: more than {JSON_DEPTH} levels"))),
+        _ => Ok(levels - 1),
+    };
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            let levels = inner()?;
+            let items = value.try_iter()?.map(|item| json(state, &item, levels));
+            items.collect()
+        }
+        ValueKind::Map => {
+            let levels = inner()?;
+            let entries = value.try_iter()?.map(|key| {
+                let item = json(state, &value.get_item(&key)?, levels)?;
+                Ok((json_key(&key)?, item))
+            });
+            entries.collect()
+        }
+        _ => scalar(value),
+    }
+}
+
+fn scalar(value: &Value) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(value).map_err(|e| invalid(format!("tojson: {e}")))
+}
+
+/// Keys are texts in JSON; Python writes numbers, truth values and nothing as they would be written as values.
+fn json_key(key: &Value) -> Result<String, Error> {
+    match key.kind() {
+        ValueKind::String => Ok(key.to_string()),
+        ValueKind::Bool | ValueKind::Number | ValueKind::None => Ok(scalar(key)?.to_string()),
+        kind => Err(invalid(format!("tojson: a key is a {kind}"))),
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
 }
 
 /// Puts the marks around what the assistant says.

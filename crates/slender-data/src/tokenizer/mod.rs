@@ -17,7 +17,9 @@ mod train;
 
 pub use gguf::{GgufField, GgufTokenizer};
 pub use load::load_tokenizer;
-pub use settings::{CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, TokenizerSettings};
+pub use settings::{
+    CHAT_TEMPLATE_FILE, SETTINGS_FILE, SPECIAL_TOKENS_FILE, TokenizerFiles, TokenizerSettings,
+};
 pub(crate) use train::train_bpe;
 
 use crate::chat::ChatTemplate;

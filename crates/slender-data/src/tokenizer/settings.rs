@@ -28,6 +28,17 @@ const NAMED: [&str; 7] = [
     "mask_token",
 ];
 
+/// Contents of the files beside a tokenizer; `None` for one that is missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenizerFiles<'a> {
+    /// Of `tokenizer_config.json`.
+    pub config: Option<&'a [u8]>,
+    /// Of `special_tokens_map.json`.
+    pub special_tokens: Option<&'a [u8]>,
+    /// Of `chat_template.jinja`.
+    pub chat_template: Option<&'a [u8]>,
+}
+
 /// A tokenizer's settings. Empty where there is no such file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenizerSettings {
@@ -51,27 +62,44 @@ impl TokenizerSettings {
                 Err(e) => Err(DataError::io("read", &path)(e)),
             }
         };
-        let failure = |file: &str, message: String| DataError::Tokenizer {
+        let (config, special_tokens, chat_template) = (
+            read(SETTINGS_FILE)?,
+            read(SPECIAL_TOKENS_FILE)?,
+            read(CHAT_TEMPLATE_FILE)?,
+        );
+        let files = TokenizerFiles {
+            config: config.as_deref(),
+            special_tokens: special_tokens.as_deref(),
+            chat_template: chat_template.as_deref(),
+        };
+        Self::from_files(&files).map_err(|(file, message)| DataError::Tokenizer {
             name: dir.join(file).display().to_string(),
             message,
-        };
-        let mut settings = match read(SETTINGS_FILE)? {
-            Some(bytes) => Self::parse(&bytes).map_err(|e| failure(SETTINGS_FILE, e))?,
+        })
+    }
+
+    /// As [`TokenizerSettings::read`], from the files' contents.
+    ///
+    /// # Errors
+    /// Name of the file that does not parse, and why.
+    pub fn from_files(files: &TokenizerFiles) -> Result<Self, (&'static str, String)> {
+        let mut settings = match files.config {
+            Some(bytes) => Self::parse(bytes).map_err(|e| (SETTINGS_FILE, e))?,
             None => Self::default(),
         };
-        if let Some(bytes) = read(SPECIAL_TOKENS_FILE)? {
-            let map: Map<String, Value> = serde_json::from_slice(&bytes)
-                .map_err(|e| failure(SPECIAL_TOKENS_FILE, e.to_string()))?;
+        if let Some(bytes) = files.special_tokens {
+            let map: Map<String, Value> =
+                serde_json::from_slice(bytes).map_err(|e| (SPECIAL_TOKENS_FILE, e.to_string()))?;
             for (key, value) in map {
                 if NAMED.contains(&key.as_str()) || key == "additional_special_tokens" {
                     settings.keys.entry(key).or_insert(value);
                 }
             }
         }
-        if let Some(bytes) = read(CHAT_TEMPLATE_FILE)? {
-            let text = String::from_utf8(bytes)
-                .map_err(|_| failure(CHAT_TEMPLATE_FILE, "not UTF-8".into()))?;
-            settings.chat_template = Some(text);
+        if let Some(bytes) = files.chat_template {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|_| (CHAT_TEMPLATE_FILE, "not UTF-8".to_owned()))?;
+            settings.chat_template = Some(text.to_owned());
         }
         Ok(settings)
     }

@@ -62,8 +62,50 @@ fn a_template_that_does_not_end_is_stopped() {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
         "{{ 'x' * 100000000000 }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | tojson }}",
     ] {
-        assert!(render(source).is_err(), "{source}");
+        let error = render(source).unwrap_err();
+        assert!(!error.contains("is not done after"), "{source}: {error}");
+    }
+}
+
+/// Small to build, endless to print or to compare: 2^60 items.
+#[test]
+fn a_list_that_holds_itself_many_times_over_is_given_up() {
+    let list = "{% set ns = namespace(x=[], y=[]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}";
+    let error = render(&format!("{list}{{{{ ns.x == ns.y }}}}")).unwrap_err();
+    assert!(error.contains("is not done after"), "{error}");
+    assert!(render(&format!("{list}{{{{ ns.x | pprint }}}}")).is_err());
+    assert!(render(&format!("{list}{{{{ debug() }}}}")).is_err());
+}
+
+/// Each level of a list takes stack where it is printed, compared, written as JSON or freed.
+#[test]
+fn lists_as_deep_as_the_fuel_lasts_do_not_overflow_the_stack() {
+    let level = |inner: &str| format!("{}{inner}{}", "[".repeat(60), "]".repeat(60));
+    let nest = |times: usize, then: &str| {
+        let deep = level("ns.x");
+        format!(
+            "{{% set ns = namespace(x=[]) %}}{{% for i in range({times}) %}}{{% set ns.x = {deep} %}}{{% endfor %}}{then}"
+        )
+    };
+    for then in [
+        "",
+        "{{ ns.x }}",
+        "{{ ns.x | tojson }}",
+        "{{ ns.x == [ns.x] }}",
+        "{{ ns.x < [ns.x] }}",
+        "{{ ns.x | string }}",
+        "{{ ns.x ~ 'a' }}",
+        "{{ [ns.x] | unique | list | length }}",
+        "{{ ns.x | pprint }}",
+        "{{ {ns.x: 1} }}",
+        "{{ raise_exception(ns.x) }}",
+    ] {
+        for times in [1_000, 10_000, 100_000] {
+            // Whether it is refused or rendered, the process goes on.
+            let _ = render(&nest(times, then));
+        }
     }
 }
 
