@@ -121,11 +121,13 @@ def update(config, shape, weights, optimizer, batch, step):
     tokens, targets, segments = (
         torch.tensor(batch[key]) for key in ("inputs", "targets", "segments")
     )
+    # What the loss counts in the whole batch; all of it, unless the text is conversations.
+    counted = (targets != golden_model.IGNORE).sum()
     loss = 0.0
     for rows in torch.arange(len(tokens)).split(train["micro_batch_size"]):
         documents = segments[rows] if masked else None
         logits = golden_model.logits(shape, weights, tokens[rows], documents)
-        part = golden_model.loss_sum(logits, targets[rows]) / targets.numel()
+        part = golden_model.loss_sum(logits, targets[rows]) / counted
         part.backward()
         loss += part.item()
     norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), train["grad_clip"])

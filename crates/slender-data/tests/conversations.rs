@@ -160,3 +160,46 @@ fn mistakes_are_named() {
     config.sources[0].paths = Some(vec![prose]);
     assert!(error(&config).contains("a .txt file holds no conversations"));
 }
+
+/// `scripts/golden_parquet.py` writes both files.
+#[test]
+fn parquet_gives_what_json_lines_give() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut config = config(dir.path(), 50);
+    // The tokenizer is trained on the rows of the test above, whatever is read with it.
+    let first = prepare(&config, &options(dir.path())).unwrap();
+    config.tokenizer.kind = slender_config::TokenizerKind::File;
+    config.tokenizer.path = Some(first.dir.join("tokenizer.json"));
+    let mut sequences = |name: &str| {
+        config.sources[0].paths = Some(vec![data.join(name)]);
+        let prepared = prepare(&config, &options(dir.path())).unwrap();
+        let data = Dataset::open(&prepared.dir).unwrap();
+        let order = data.train(64, 3).unwrap();
+        let count = order.sequences_per_epoch();
+        (0..count)
+            .map(|index| order.sequence(index))
+            .collect::<Vec<_>>()
+    };
+    let (lines, parquet) = (
+        sequences("conversations.jsonl"),
+        sequences("conversations.parquet"),
+    );
+    assert!(lines.len() > 20, "{}", lines.len());
+    assert_eq!(lines, parquet);
+
+    config.sources[0].paths = Some(vec![data.join("conversations.parquet")]);
+    config.sources[0].text_column = Some("turns".into());
+    let error = prepare(&config, &options(dir.path()))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("turns") && error.contains("id, messages, score, source"),
+        "{error}"
+    );
+    config.sources[0].text_column = Some("score".into());
+    let error = prepare(&config, &options(dir.path()))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("conversations.parquet: row 1"), "{error}");
+}

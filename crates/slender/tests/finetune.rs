@@ -192,6 +192,29 @@ fn a_run_begins_with_the_checkpoint_and_does_not_need_it_again() {
     assert!(said(&output).contains("model.from"), "{}", said(&output));
 }
 
+/// Micro-batches hold unequal numbers of answers; a step is the mean over all that its batch counts.
+#[test]
+fn micro_batches_do_not_change_what_is_learned() {
+    let bench = Bench::new();
+    let train = |run: &str, rows: &str| {
+        let rows = format!("train.micro_batch_size={rows}");
+        let mut arguments = vec!["train", "tune.toml", "--run-dir", run];
+        for set in [&*rows, "train.steps=12", "train.dropout=0.0"] {
+            arguments.extend(["--set", set]);
+        }
+        let output = bench.slender(&arguments);
+        assert!(output.status.success(), "{}", said(&output));
+        losses(&bench.path(run), "train")
+    };
+    let whole = train("whole", "8");
+    assert!(whole[0] - whole[11] > 1.0, "{whole:?}");
+    for rows in ["1", "2"] {
+        for (a, b) in whole.iter().zip(train(rows, rows)) {
+            assert!((a - b).abs() < 1e-4, "{rows}: {a} {b}");
+        }
+    }
+}
+
 #[test]
 fn checkpoints_that_do_not_fit_are_refused() {
     let bench = Bench::new();
