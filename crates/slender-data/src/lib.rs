@@ -41,7 +41,7 @@ pub use shard::TokenType;
 pub use source::{read_conversations, read_documents};
 pub use tokenizer::{
     CHAT_TEMPLATE_FILE, GgufField, GgufTokenizer, SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer,
-    TokenizerFiles, TokenizerSettings, load_tokenizer,
+    TokenizerFiles, TokenizerSettings, begins_with_token, load_tokenizer,
 };
 
 pub(crate) use slender_config::{

@@ -74,4 +74,4 @@ pub use row::Row;
 pub use score::{score_rows, score_rows_cached, total};
 pub use table::task_table;
 pub use tasks::{HubSource, Metric, Task};
-pub use tokenizer::tokenizer_adds_bos;
+pub use tokenizer::model_adds_bos;

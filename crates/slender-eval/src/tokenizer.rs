@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use slender_data::Tokenizer;
+use slender_data::{Tokenizer, begins_with_token};
 
 use crate::error::EvalError;
 use crate::model::TextEncoder;
@@ -42,15 +42,21 @@ impl TextEncoder for Tokenizer {
     }
 }
 
-/// Whether the tokenizer of a Hugging Face folder puts BOS before a text by itself, as `tokenizer(text)` does
-/// in Python: a template in `tokenizer.json` that begins with a special token, or for SentencePiece models
-/// without one, `add_bos_token` of `tokenizer_config.json`.
+/// Whether a text begins with BOS (or what stands for it) for the model in `model`, whose weights are in
+/// `weights_dir`.
 ///
-/// The files are looked for in each of the folders, the first that has one counts.
+/// A run or checkpoint of slender says it by `add_bos_token` in `tokenizer_config.json`; without one, it was
+/// trained on texts that begin so. Otherwise it is what `tokenizer(text)` does in Python: a template in
+/// `tokenizer.json` that begins with a special token, or for SentencePiece models without one,
+/// `add_bos_token`. The files are looked for in the folder of the weights, then in `model`.
 ///
 /// # Errors
 /// A file that cannot be read or is no JSON.
-pub fn tokenizer_adds_bos(dir: &Path, other: &Path) -> Result<bool, EvalError> {
+pub fn model_adds_bos(model: &Path, weights_dir: &Path) -> Result<bool, EvalError> {
+    let ours = [model, weights_dir]
+        .iter()
+        .any(|dir| dir.join("config.toml").is_file() || dir.join("state.json").is_file());
+    let (dir, other) = (weights_dir, model);
     let read = |name: &str| -> Result<Option<Value>, EvalError> {
         let path = [dir, other].map(|dir| dir.join(name));
         let Some(path) = path.iter().find(|path| path.is_file()) else {
@@ -67,19 +73,12 @@ pub fn tokenizer_adds_bos(dir: &Path, other: &Path) -> Result<bool, EvalError> {
         })?;
         Ok(Some(value))
     };
-    let Some(tokenizer) = read("tokenizer.json")? else {
+    let tokenizer = if ours { None } else { read("tokenizer.json")? };
+    let Some(tokenizer) = tokenizer else {
         let config = read("tokenizer_config.json")?.unwrap_or_default();
         return Ok(config["add_bos_token"].as_bool().unwrap_or(true));
     };
-    Ok(adds_bos(&tokenizer["post_processor"]))
-}
-
-/// Whether a post-processor, or one of a sequence, begins its template with a special token.
-fn adds_bos(processor: &Value) -> bool {
-    if let Some(several) = processor["processors"].as_array() {
-        return several.iter().any(adds_bos);
-    }
-    processor["single"][0].get("SpecialToken").is_some()
+    Ok(begins_with_token(&tokenizer["post_processor"]))
 }
 
 #[cfg(test)]
@@ -91,9 +90,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let adds = |name: &str, text: &str| {
             std::fs::write(dir.path().join(name), text).unwrap();
-            tokenizer_adds_bos(dir.path(), dir.path())
+            model_adds_bos(dir.path(), dir.path())
         };
-        assert!(!tokenizer_adds_bos(Path::new("a"), Path::new("b")).is_ok_and(|adds| !adds));
+        assert!(!model_adds_bos(Path::new("a"), Path::new("b")).is_ok_and(|adds| !adds));
         assert!(!adds("tokenizer_config.json", r#"{"add_bos_token": false}"#).unwrap());
         let template = r#"{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {}}]}"#;
         assert!(
@@ -108,6 +107,10 @@ mod tests {
         );
         assert!(adds("tokenizer.json", &sequence).unwrap());
         assert!(!adds("tokenizer.json", r#"{"post_processor": null}"#).unwrap());
+        // A run says it itself, and otherwise begins texts as training does.
+        assert!(!adds("state.json", "{}").unwrap());
+        assert!(adds("tokenizer_config.json", r#"{"add_bos_token": true}"#).unwrap());
+        assert!(adds("tokenizer_config.json", "{}").unwrap());
         assert!(
             !adds(
                 "tokenizer.json",

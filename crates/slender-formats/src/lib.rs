@@ -41,5 +41,5 @@ pub use export::{DEFAULT_SHARD_BYTES, Storage, write_gguf, write_model};
 pub use folder::{Unfinished, resolve_model_dir, step_of, weight_files};
 pub use hf_config::{HfConfig, SharingRecord};
 pub use tensor::LazyTensor;
-pub use tokenizer_files::{SpecialTokens, with_first_token};
+pub use tokenizer_files::SpecialTokens;
 pub use weights::{assemble, expected_weights};

@@ -17,8 +17,8 @@ use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use slender_config::{
-    Config, DataConfig, DeviceSpec, ModelShape, Recompute, SourceRole, TokenizerKind, human_bytes,
-    human_count, human_seconds,
+    Config, Content, DataConfig, DeviceSpec, ModelShape, Recompute, SourceRole, TokenizerKind,
+    human_bytes, human_count, human_seconds,
 };
 use slender_data::{Dataset, PrepareOptions, Tokenizer};
 use slender_model::Transformer;
@@ -224,6 +224,7 @@ fn run(
         )));
     }
     let accounting = config.accounting_of(&shape);
+    let tokenizer = as_trained(config, tokenizer);
     tokenizer.save_in(dir.root())?;
 
     let announced = early.is_some();
@@ -317,6 +318,20 @@ fn from_problem(message: String) -> TrainError {
         ),
     };
     TrainError::Config(slender_config::ConfigError::Invalid(vec![problem]))
+}
+
+/// The tokenizer with settings that say whether a text begins with BOS as the model is trained: documents
+/// do; conversations begin as their template writes them. After these alone it is as with the tokenizer
+/// that the run began with.
+fn as_trained(config: &Config, tokenizer: Tokenizer) -> Tokenizer {
+    let mut sources = config.data.sources.iter();
+    let adds = sources.any(|s| s.role != SourceRole::Valid && s.content == Content::Text)
+        || tokenizer.begins_texts();
+    // A run without settings begins texts so.
+    match adds && tokenizer.settings().is_empty() {
+        true => tokenizer,
+        false => tokenizer.with_add_bos(adds),
+    }
 }
 
 /// The configured data; where the tokenizer's files are gone, as a checkpoint that a run began from may be,

@@ -192,6 +192,56 @@ fn a_run_begins_with_the_checkpoint_and_does_not_need_it_again() {
     assert!(said(&output).contains("model.from"), "{}", said(&output));
 }
 
+/// Conversations begin as their template writes them; texts begin with BOS.
+#[test]
+fn what_a_text_begins_with_is_what_the_model_was_trained_on() {
+    let bench = Bench::new();
+    let begins = |run: &str, sets: &[&str]| {
+        let mut arguments = vec!["train", "tune.toml", "--run-dir", run];
+        for set in ["train.steps=2", "train.warmup_steps=0"].iter().chain(sets) {
+            arguments.extend(["--set", set]);
+        }
+        let output = bench.slender(&arguments);
+        assert!(output.status.success(), "{}", said(&output));
+        let (folder, gguf) = (format!("{run}-hf"), format!("{run}.gguf"));
+        for (format, out) in [("hf", &folder), ("gguf", &gguf)] {
+            let output = bench.slender(&["export", run, "--format", format, "--out", out]);
+            assert!(output.status.success(), "{}", said(&output));
+        }
+        let read = |name: &str| -> Value {
+            let file = bench.path(&format!("{folder}/{name}"));
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+        };
+        let adds = read("tokenizer_config.json")["add_bos_token"] == true;
+        let template = slender_data::begins_with_token(&read("tokenizer.json")["post_processor"]);
+        let gguf = slender_formats::gguf::GgufFile::open(&bench.path(&gguf)).unwrap();
+        let in_gguf = gguf.metadata.get("tokenizer.ggml.add_bos_token").cloned();
+        let in_gguf = format!("{in_gguf:?}").contains("true");
+        let tokens = |model: &str| {
+            let arguments = [
+                "generate",
+                model,
+                "--prompt",
+                "a",
+                "--max-tokens",
+                "1",
+                "--json",
+            ];
+            let output = bench.slender(&arguments);
+            let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+            line["prompt_tokens"].as_u64().unwrap()
+        };
+        let generated = tokens(run);
+        assert_eq!(generated, tokens(&folder));
+        assert_eq!([adds, template, in_gguf], [generated == 2; 3], "{run}");
+        adds
+    };
+    assert!(!begins("chats", &[]));
+    let mixed = "data.sources=[{ kind = \"files\", paths = [\"chats.jsonl\"], content = \"conversations\" }, \
+        { kind = \"files\", paths = [\"corpus.txt\"], role = \"train\" }]";
+    assert!(begins("mixed", &[mixed]));
+}
+
 /// Micro-batches hold unequal numbers of answers; a step is the mean over all that its batch counts.
 #[test]
 fn micro_batches_do_not_change_what_is_learned() {

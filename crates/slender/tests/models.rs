@@ -124,6 +124,17 @@ fn a_llama2c_checkpoint_comes_in_and_goes_out() {
         assert_eq!(a.values().unwrap(), b.values().unwrap(), "{}", a.name());
     }
 
+    // llama2.c begins every text with BOS; the folder says so, to Python and to llama.cpp.
+    let begins = |name: &str| {
+        let tokenizer = folder.json(&format!("{name}/tokenizer.json"));
+        slender_data::begins_with_token(&tokenizer["post_processor"])
+    };
+    assert!(begins("model"));
+    let prompt = "generate model --prompt a --max-tokens 1 --json";
+    let line = folder.stdout(&prompt.split(' ').collect::<Vec<_>>());
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["prompt_tokens"], 2);
+
     // In shards and as bf16, with what transformers wants beside the weights.
     let export = "export model --format hf --dtype bf16 --max-shard-size 1KB --out hf-model";
     folder.stdout(&export.split(' ').collect::<Vec<_>>());
@@ -136,6 +147,7 @@ fn a_llama2c_checkpoint_comes_in_and_goes_out() {
     let settings = folder.json("hf-model/tokenizer_config.json");
     assert_eq!(settings["bos_token"], "<s>");
     assert_eq!(settings["model_max_length"], 3);
+    assert!(begins("hf-model") && settings["add_bos_token"] == true);
     let card = std::fs::read_to_string(folder.path("hf-model/README.md")).unwrap();
     assert!(
         card.contains("| layers | 2 |") && card.contains("| embeddings | tied |"),

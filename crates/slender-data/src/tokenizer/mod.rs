@@ -7,6 +7,7 @@
 //! in Python, as evaluation needs it.
 
 mod bytes;
+mod first;
 mod gguf;
 mod load;
 mod rules;
@@ -15,6 +16,7 @@ mod settings;
 mod special;
 mod train;
 
+pub use first::begins_with_token;
 pub use gguf::{GgufField, GgufTokenizer};
 pub use load::load_tokenizer;
 pub use settings::{
@@ -77,10 +79,16 @@ impl Tokenizer {
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
         let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
         let settings = TokenizerSettings::read(path.parent().unwrap_or(Path::new("")))?;
-        Self::build(&path.display().to_string(), &bytes, settings)
+        let adds_bos = settings.add_bos();
+        let tokenizer = Self::build(&path.display().to_string(), &bytes, settings)?;
+        // A SentencePiece model cannot say it; a `tokenizer.json` says it itself.
+        match adds_bos {
+            Some(true) if !is_json(&bytes) => tokenizer.beginning_texts(),
+            _ => Ok(tokenizer),
+        }
     }
 
-    /// As [`Tokenizer::from_file`], from the file's content.
+    /// As [`Tokenizer::from_file`], from the file's content and without settings.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`] with what does not parse or is not supported.
@@ -93,8 +101,7 @@ impl Tokenizer {
             name: name.to_string(),
             message,
         };
-        let is_json = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-        let mut plain = if is_json {
+        let mut plain = if is_json(bytes) {
             Hf::from_bytes(bytes)
         } else {
             Hf::from_bytes(sentencepiece::to_json(bytes).map_err(failure)?)
@@ -406,6 +413,11 @@ impl Tokenizer {
         }
         self.save(&dir.join("tokenizer.json"))
     }
+}
+
+/// Whether it is a `tokenizer.json`; otherwise it is a SentencePiece model.
+fn is_json(bytes: &[u8]) -> bool {
+    bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{')
 }
 
 #[cfg(test)]

@@ -37,12 +37,10 @@ fn score(args: &EvalArgs) -> Result<i32, CliError> {
         mut options,
         device: device_name,
         threads,
-        ours,
     } = plan(args, path)?;
     let weights_dir = resolve_model_dir(path)?;
-    let bos_of_tokenizer = !ours && slender_eval::tokenizer_adds_bos(&weights_dir, path)?;
     options.add_bos = match args.bos {
-        Bos::Auto => ours || bos_of_tokenizer,
+        Bos::Auto => slender_eval::model_adds_bos(path, &weights_dir)?,
         Bos::Yes => true,
         Bos::No => false,
     };
@@ -130,13 +128,10 @@ struct Plan {
     options: EvalOptions,
     device: String,
     threads: usize,
-    /// Whether it is a run or checkpoint of slender.
-    ours: bool,
 }
 
 /// The plan, from the arguments or, with --from-config, from the run's own configuration.
 fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
-    let ours = path.join("config.toml").is_file() || path.join("state.json").is_file();
     let mut options = EvalOptions {
         limit: args.limit.filter(|limit| *limit > 0),
         data: DataSource::from_setting(args.data_dir.as_deref()),
@@ -188,7 +183,6 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
         options,
         device: args.device.device.clone().unwrap_or(device),
         threads: args.device.threads.unwrap_or(threads),
-        ours,
     })
 }
 

@@ -5,8 +5,8 @@ use crate::error::CliError;
 use crate::{commands::gguf_fields, output};
 use slender_data::{GgufTokenizer, Tokenizer};
 use slender_formats::{
-    Card, Checkpoint, FormatError, SpecialTokens, Unfinished, resolve_model_dir, with_first_token,
-    write_gguf, write_model,
+    Card, Checkpoint, FormatError, SpecialTokens, Unfinished, resolve_model_dir, write_gguf,
+    write_model,
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -86,11 +86,15 @@ impl Source {
         })
     }
 
-    /// The token that every text begins with, for a model that slender trained: id and name.
-    fn first_token(&self, tokenizer: &Tokenizer) -> Option<(u32, String)> {
-        let ours = self.run.is_some() || self.dir.join("state.json").is_file();
-        let id = tokenizer.document_start_id().filter(|_| ours)?;
-        Some((id, tokenizer.id_to_token(id)?))
+    /// Its tokenizer, with a template that begins a text as the model expects, and whether it does.
+    fn tokenizer(&self) -> Result<(Tokenizer, bool), CliError> {
+        let tokenizer = Tokenizer::from_file(&self.tokenizer_file)?;
+        let run = self.run.as_ref().unwrap_or(&self.dir);
+        let adds = slender_eval::model_adds_bos(run, &self.dir)?;
+        match adds {
+            true => Ok((tokenizer.beginning_texts()?, true)),
+            false => Ok((tokenizer, false)),
+        }
     }
 }
 
@@ -101,7 +105,7 @@ fn export_folder(
     model: &Checkpoint,
     written: &Checkpoint,
 ) -> Result<(), CliError> {
-    let tokenizer = Tokenizer::from_file(&source.tokenizer_file)?;
+    let (tokenizer, _) = source.tokenizer()?;
     let named = |id: u32| tokenizer.id_to_token(id).map(|name| (id, name));
     let tokens = SpecialTokens {
         bos: tokenizer.bos_id().and_then(named),
@@ -109,22 +113,14 @@ fn export_folder(
         max_seq_len: model.config.shape.max_seq_len,
     };
     let folder = Unfinished::folder(&args.out)?;
-    tokenizer.save_in(folder.path())?;
-    if let Some(first) = source.first_token(&tokenizer) {
-        let text = with_first_token(tokenizer.json(), &first).map_err(|message| {
-            CliError::Usage(format!("{}: {message}", source.tokenizer_file.display()))
-        })?;
-        folder.write("tokenizer.json", &text)?;
+    let mut settings = tokenizer.settings().clone();
+    if settings.get("model_max_length").is_none() {
+        settings.set("model_max_length", tokens.max_seq_len.into());
     }
+    tokenizer.with_settings(settings).save_in(folder.path())?;
     keep(source, &folder, "generation_config.json")?;
-    for (name, text) in [
-        ("tokenizer_config.json", tokens.tokenizer_config()),
-        ("special_tokens_map.json", tokens.special_tokens_map()),
-        ("generation_config.json", tokens.generation_config()),
-    ] {
-        if !folder.path().join(name).exists() {
-            folder.write(name, &text)?;
-        }
+    if !folder.path().join("generation_config.json").exists() {
+        folder.write("generation_config.json", &tokens.generation_config())?;
     }
     let card = Card {
         name: &source.name,
@@ -140,15 +136,15 @@ fn export_folder(
 
 /// A GGUF file.
 fn export_gguf(args: &ExportArgs, source: &Source, written: &Checkpoint) -> Result<(), CliError> {
-    let tokenizer = Tokenizer::from_file(&source.tokenizer_file)?;
+    let (tokenizer, adds_bos) = source.tokenizer()?;
     let (mut fields, notes) = GgufTokenizer::from_tokenizer(&tokenizer)?;
     for note in notes {
         output::talk(&format!("note: {note}"));
     }
-    if let Some((id, _)) = source.first_token(&tokenizer) {
-        fields.bos = Some(id);
-        fields.add_bos = Some(true);
+    if adds_bos {
+        fields.bos = tokenizer.document_start_id();
     }
+    fields.add_bos = Some(adds_bos && fields.bos.is_some());
     gguf_fields::pad(&mut fields, written.config.shape.vocab_size);
     let file = Unfinished::file(&args.out)?;
     write_gguf(

@@ -97,9 +97,7 @@ pub fn run(args: &GenerateArgs) -> Result<i32, CliError> {
         Bos::No => false,
         Bos::Auto => {
             let dir = resolve_model_dir(&args.model)?;
-            let ours =
-                args.model.join("config.toml").is_file() || args.model.join("state.json").is_file();
-            ours || slender_eval::tokenizer_adds_bos(&dir, &args.model)?
+            slender_eval::model_adds_bos(&args.model, &dir)?
         }
     };
     let model = Model::load(&args.model, &args.infer)?;

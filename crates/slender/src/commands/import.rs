@@ -23,7 +23,11 @@ pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
     let source = local(args)?;
     let model = Checkpoint::open(&source)?;
     // Before anything is written: a model without a tokenizer would be of no use.
-    let tokenizer = tokenizer(args, &source, &model)?;
+    let mut tokenizer = tokenizer(args, &source, &model)?;
+    // llama2.c begins every text with BOS.
+    if model.format == SourceFormat::Llama2c {
+        tokenizer = tokenizer.beginning_texts()?;
+    }
     if tokenizer.vocab_size() > model.config.shape.vocab_size {
         return Err(CliError::Usage(format!(
             "the tokenizer {} has {} tokens, the embedding of {} only {} rows\n  hint: give the model's own with --tokenizer",
@@ -129,13 +133,21 @@ fn tokenizer(args: &ImportArgs, source: &Path, model: &Checkpoint) -> Result<Tok
     )))
 }
 
-/// Reads a tokenizer.json, a SentencePiece model or a llama2.c tokenizer, told apart by content.
+/// Reads a tokenizer.json, a SentencePiece model or a llama2.c tokenizer.
+///
+/// The latter two cannot say that a text begins with BOS. For a SentencePiece model it does, as transformers
+/// reads Llamas, unless `tokenizer_config.json` denies it.
 fn read_tokenizer(file: &Path) -> Result<Tokenizer, CliError> {
     let blob = Blob::open(file)?;
-    if file.extension().is_some_and(|extension| extension == "bin") {
+    let kind = file.extension().and_then(|extension| extension.to_str());
+    if kind == Some("bin") {
         return Ok(Tokenizer::from_bytes(&llama2c::sentencepiece(&blob)?)?);
     }
-    Ok(Tokenizer::from_file(file)?)
+    let tokenizer = Tokenizer::from_file(file)?;
+    if kind == Some("json") || tokenizer.settings().add_bos() == Some(false) {
+        return Ok(tokenizer);
+    }
+    Ok(tokenizer.beginning_texts()?)
 }
 
 /// Takes over what the source says of generating text.

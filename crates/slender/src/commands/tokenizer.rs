@@ -6,6 +6,7 @@ use crate::error::CliError;
 use crate::output;
 use serde_json::json;
 use slender_data::{Tokenizer, read_conversations};
+use slender_formats::Unfinished;
 use slender_trainer::exit;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -28,11 +29,11 @@ fn convert(args: &ConvertArgs) -> Result<(), CliError> {
             args.out.display()
         )));
     }
-    let io = |error| CliError::Io(args.out.display().to_string(), error);
-    std::fs::create_dir_all(&args.out).map_err(io)?;
+    let folder = Unfinished::folder(&args.out)?;
     // Even if the source says nothing, so that transformers loads the folder.
-    tokenizer.settings().write(&args.out, &tokenizer)?;
-    tokenizer.save(&args.out.join("tokenizer.json"))?;
+    tokenizer.settings().write(folder.path(), &tokenizer)?;
+    tokenizer.save(&folder.path().join("tokenizer.json"))?;
+    folder.finish()?;
     let name = |id: Option<u32>| {
         id.and_then(|id| tokenizer.id_to_token(id))
             .unwrap_or_else(|| "none".into())

@@ -3,8 +3,9 @@
 use super::{GgufTokenizer, cut, failure, types};
 use crate::DataError;
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::sentencepiece::{self, Piece};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 impl GgufTokenizer {
     /// What a GGUF file says of `tokenizer`, and notes of what llama.cpp will do otherwise.
@@ -117,8 +118,11 @@ impl GgufTokenizer {
         (self.tokens, self.token_types) = (texts, Some(kinds));
     }
 
-    /// Scores under which llama.cpp, which merges any two tokens whose join is a token, the best first, makes
-    /// the merges of the list in its order.
+    /// Scores under which llama.cpp, which merges any two tokens whose join is a token, the best first and of
+    /// equals the leftmost, makes the merges of the list in its order.
+    ///
+    /// Tokens whose merges alternate in the list share a score, as LLaMA's runs of spaces do. Whether the list is
+    /// what such scores say is tested by making the list from them again.
     fn scores_of(&self, merges: &[(String, String)]) -> Result<Vec<f32>, String> {
         let ids: HashMap<&str, usize> = self
             .tokens
@@ -126,43 +130,53 @@ impl GgufTokenizer {
             .enumerate()
             .map(|(id, text)| (text.as_str(), id))
             .collect();
-        let mut scores = vec![0.0; self.tokens.len()];
-        let mut made: HashMap<usize, usize> = HashMap::new();
-        let mut latest = usize::MAX;
+        let mut ranks: HashMap<usize, (usize, usize)> = HashMap::new();
         for (rank, (left, right)) in merges.iter().enumerate() {
             let whole = format!("{left}{right}");
             let id = *ids
                 .get(whole.as_str())
                 .ok_or_else(|| format!("merge into {whole:?}, which is no token"))?;
-            let count = made.entry(id).or_default();
-            *count += 1;
-            if *count == 1 {
-                scores[id] = -(rank as f32);
-            } else if latest != id {
-                return Err(format!(
-                    "merges into {whole:?} have other merges between them, which scores cannot say"
-                ));
-            }
-            latest = id;
+            ranks.entry(id).or_insert((rank, rank)).1 = rank;
         }
-        for (id, count) in &made {
-            let text = self.tokens[*id].as_str();
-            let normal = |part: &str| {
-                ids.get(part)
-                    .is_some_and(|id| self.kind(*id) == types::NORMAL)
-            };
-            let splits = text
-                .char_indices()
-                .skip(1)
-                .filter(|(at, _)| normal(&text[..*at]) && normal(&text[*at..]))
-                .count();
-            if splits != *count {
-                return Err(format!(
-                    "{text:?} is merged from {count} of {splits} pairs of tokens; llama.cpp merges all"
-                ));
+        let mut order: Vec<_> = ranks.into_iter().collect();
+        order.sort_by_key(|(_, (first, _))| *first);
+        let mut scores = vec![0.0; self.tokens.len()];
+        let (mut score, mut end) = (0.0, None);
+        for (id, (first, last)) in order {
+            if end.is_none_or(|end| first > end) {
+                score = -(first as f32);
             }
+            scores[id] = score;
+            end = end.max(Some(last));
         }
-        Ok(scores)
+        let pieces: Vec<Piece> = (self.tokens.iter().zip(&scores).enumerate())
+            .map(|(id, (token, score))| Piece {
+                piece: Some(token.clone()),
+                score: Some(*score),
+                kind: Some(self.kind(id)),
+            })
+            .collect();
+        let again = sentencepiece::merges(&pieces, &ids);
+        let known: HashSet<[&str; 2]> = merges
+            .iter()
+            .map(|(left, right)| [left.as_str(), right])
+            .collect();
+        if let Some([left, right]) = again.iter().find(|merge| !known.contains(*merge)) {
+            return Err(format!(
+                "{left:?} and {right:?} are not merged, though {left}{right} is a token; llama.cpp merges them"
+            ));
+        }
+        let unequal = merges
+            .iter()
+            .zip(&again)
+            .find(|((left, right), again)| [left.as_str(), right] != **again);
+        match unequal {
+            None if merges.len() == again.len() => Ok(scores),
+            None => Err("a merge is in the list twice".into()),
+            Some(((left, right), [other_left, other_right])) => Err(format!(
+                "{left:?} and {right:?} are merged before {other_left:?} and {other_right:?}, which scores cannot say"
+            )),
+        }
     }
 
     fn mark_bytes(&mut self) {

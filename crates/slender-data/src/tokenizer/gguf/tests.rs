@@ -74,6 +74,41 @@ fn sentencepiece_goes_there_and_back() {
     assert_eq!(GgufTokenizer::from_fields(get).unwrap(), again);
 }
 
+/// LLaMA's runs of spaces have one score: which is merged first is a matter of place.
+#[test]
+fn pieces_of_one_score_stay_so() {
+    let mut gguf = llama();
+    for count in 3..8 {
+        gguf.tokens.push("▁".repeat(count));
+        gguf.token_types.as_mut().unwrap().push(1);
+        gguf.scores.as_mut().unwrap().push(-1e9);
+    }
+    let runs = gguf.tokens.iter().position(|token| token == "▁▁").unwrap();
+    gguf.scores.as_mut().unwrap()[runs] = -1e9;
+    let tokenizer = gguf.to_tokenizer("t").unwrap();
+    let (again, _) = GgufTokenizer::from_tokenizer(&tokenizer).unwrap();
+    // Two spaces come after all others in the list and may have a score of their own.
+    let scores = &again.scores.as_ref().unwrap()[runs..];
+    let longer = &scores[scores.len() - 5..];
+    assert!(longer[0] < 0.0 && longer.iter().all(|score| *score == longer[0]));
+    let back = again.to_tokenizer("t").unwrap();
+    assert_eq!(back.hash(), tokenizer.hash());
+
+    // Merges in an order that no scores give.
+    let mut json: serde_json::Value = serde_json::from_str(tokenizer.json()).unwrap();
+    let merges = json["model"]["merges"].as_array_mut().unwrap();
+    merges.reverse();
+    let odd = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let error = GgufTokenizer::from_tokenizer(&odd).unwrap_err().to_string();
+    assert!(error.contains("scores cannot say"), "{error}");
+    let merges = json["model"]["merges"].as_array_mut().unwrap();
+    merges.reverse();
+    merges.pop();
+    let odd = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let error = GgufTokenizer::from_tokenizer(&odd).unwrap_err().to_string();
+    assert!(error.contains("are not merged"), "{error}");
+}
+
 #[test]
 fn byte_level_goes_there_and_back() {
     let text = (0..300).map(|i| Ok(format!("sea {i} shore ship {} sheep", i * i)));

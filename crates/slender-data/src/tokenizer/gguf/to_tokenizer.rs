@@ -3,7 +3,7 @@
 use super::{GgufTokenizer, cut, failure, types};
 use crate::DataError;
 use crate::tokenizer::sentencepiece::{NormalizerSpec, Piece, bpe_json};
-use crate::tokenizer::{Tokenizer, TokenizerSettings};
+use crate::tokenizer::{Tokenizer, TokenizerSettings, first};
 use serde_json::{Map, Value, json};
 
 impl GgufTokenizer {
@@ -24,7 +24,7 @@ impl GgufTokenizer {
             }
         };
         if let (true, Some(bos)) = (self.adds_bos(), self.text(self.bos)) {
-            json["post_processor"] = bos_template(bos, self.bos.unwrap_or_default());
+            json["post_processor"] = first::template(bos, self.bos.unwrap_or_default());
         }
         let bytes = serde_json::to_vec(&json).map_err(|e| failure(e.to_string()))?;
         Tokenizer::build(name, &bytes, self.settings())
@@ -162,16 +162,4 @@ impl GgufTokenizer {
                 "ignore_merges": cut.ignore_merges, "vocab": vocab, "merges": pairs },
         }))
     }
-}
-
-/// A post-processor that puts BOS before a text.
-fn bos_template(bos: &str, id: u32) -> Value {
-    let special = json!({ "SpecialToken": { "id": bos, "type_id": 0 } });
-    let text = |name: &str, kind: u32| json!({ "Sequence": { "id": name, "type_id": kind } });
-    json!({
-        "type": "TemplateProcessing",
-        "single": [special, text("A", 0)],
-        "pair": [special, text("A", 0), { "SpecialToken": { "id": bos, "type_id": 1 } }, text("B", 1)],
-        "special_tokens": { bos: { "id": bos, "ids": [id], "tokens": [bos] } },
-    })
 }

@@ -40,8 +40,14 @@ pub(crate) fn to_json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if model.pieces.is_empty() {
         return Err("neither a tokenizer.json nor a SentencePiece model: no pieces".into());
     }
-    let trainer = model.trainer.clone().unwrap_or_default();
-    let normalizer = model.normalizer.clone().unwrap_or_default();
+    // They stand behind the pieces; the format has no mark of its end.
+    let (Some(trainer), Some(normalizer)) = (model.trainer.clone(), model.normalizer.clone())
+    else {
+        return Err(format!(
+            "the SentencePiece model ends after {} pieces, before its settings\nhint: is the file whole? fetch it again",
+            model.pieces.len()
+        ));
+    };
     let algorithm = check(&model, &trainer)?;
     let json = convert(
         &model.pieces,
@@ -251,7 +257,7 @@ fn unigram(pieces: &[Piece], unknown: Option<usize>, byte_fallback: bool) -> Res
 /// Merges in order of priority: by score of the merged piece, then longer left part, then longer right part,
 /// then the order of transformers' converter, which keeps vocabulary order among equals. Text gives normal
 /// pieces only, so no merge makes or takes another.
-fn merges<'a>(pieces: &'a [Piece], ids: &HashMap<&'a str, usize>) -> Vec<[&'a str; 2]> {
+pub(crate) fn merges<'a>(pieces: &'a [Piece], ids: &HashMap<&'a str, usize>) -> Vec<[&'a str; 2]> {
     struct Merge<'a> {
         parts: [&'a str; 2],
         score: f32,

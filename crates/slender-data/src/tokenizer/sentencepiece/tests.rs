@@ -149,3 +149,34 @@ fn what_is_not_supported_is_named() {
     };
     assert!(error(model(2, false, &[], broken)).contains("character map"));
 }
+
+#[test]
+fn a_model_that_was_cut_is_no_model() {
+    let whole = model(2, true, &[], plain());
+    let tokenizer = Tokenizer::from_bytes(&whole).unwrap();
+    for length in 0..whole.len() {
+        // Settings of no content may be missing at the very end; nothing else may.
+        if let Ok(cut) = Tokenizer::from_bytes(&whole[..length]) {
+            assert_eq!(cut.json(), tokenizer.json(), "{length} of {}", whole.len());
+        }
+    }
+    let mut pieces = ModelProto::decode(&whole[..]).unwrap();
+    (pieces.trainer, pieces.normalizer) = (None, None);
+    let error = Tokenizer::from_bytes(&pieces.encode_to_vec()).unwrap_err();
+    assert!(error.to_string().contains("is the file whole?"), "{error}");
+}
+
+#[test]
+fn settings_say_that_a_text_begins_with_bos() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    write("tokenizer.model", &model(2, true, &[], plain()));
+    let load = || Tokenizer::from_file(&dir.path().join("tokenizer.model")).unwrap();
+    assert!(!load().begins_texts());
+    write("tokenizer_config.json", br#"{"add_bos_token": true}"#);
+    let tokenizer = load();
+    assert!(tokenizer.begins_texts());
+    let python = tokenizers::Tokenizer::from_bytes(tokenizer.json()).unwrap();
+    let ids = python.encode("ab", true).unwrap();
+    assert_eq!(ids.get_tokens(), ["<s>", "▁ab"]);
+}
