@@ -38,13 +38,9 @@ impl Estimate {
         (self.value - reach, self.value + reach)
     }
 
-    /// Two-sided p value of "the true value is 0".
-    pub fn p_value(&self) -> f64 {
-        match (self.value == 0.0, self.stderr == 0.0) {
-            (true, _) => 1.0,
-            (false, true) => 0.0,
-            (false, false) => t_two_sided(self.value / self.stderr, self.df),
-        }
+    /// Two-sided p value of "the true value is 0"; `None` without a spread to judge it by.
+    pub fn p_value(&self) -> Option<f64> {
+        (self.stderr > 0.0).then(|| t_two_sided(self.value / self.stderr, self.df))
     }
 }
 
@@ -64,7 +60,7 @@ mod tests {
             value: estimate.value - low,
             ..estimate
         };
-        assert!((at_the_end.p_value() - 0.05).abs() < 1e-9);
+        assert!((at_the_end.p_value().unwrap() - 0.05).abs() < 1e-9);
     }
 
     #[test]
@@ -75,6 +71,6 @@ mod tests {
             df: 2.0,
         };
         assert_eq!(estimate.interval(0.95), (0.5, 0.5));
-        assert_eq!(estimate.p_value(), 0.0);
+        assert_eq!(estimate.p_value(), None);
     }
 }

@@ -13,6 +13,9 @@
 //! Differences use *paired* where it exists. The least significant difference (Fisher 1935) of two
 //! means over `n` and `m` seeds is `t(0.975, df) · sd · √(1/n + 1/m)`. Pooling takes the spread
 //! between seeds as the same for all variants.
+//!
+//! A spread of exactly 0 is not a noise of 0: a few seeds happened to agree, as scores on a few questions do.
+//! Then there is no estimate; where only the paired spread is 0, the one within variants is taken.
 
 use crate::dist::{Estimate, t_quantile};
 use serde::Serialize;
@@ -38,7 +41,8 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// The noise of some variants; `None` if no variant has two seeds.
+    /// The noise of some variants; `None` if no variant has two seeds, or if the seeds of every variant
+    /// agree to the last digit.
     pub fn of(variants: &[BySeed]) -> Option<Self> {
         let mean = |values: &BySeed| values.values().sum::<f64>() / values.len() as f64;
         let (mut squares, mut df_within) = (0.0, 0.0);
@@ -51,6 +55,12 @@ impl Noise {
             return None;
         }
         let sd_within = (squares / df_within).sqrt();
+        // What is less than the rounding of the values themselves is no spread.
+        let values = variants.iter().flat_map(|values| values.values());
+        let rounding = 1e-12 * values.fold(0.0, |most: f64, y| most.max(y.abs()));
+        if sd_within <= rounding {
+            return None;
+        }
         let within = Self {
             sd_within,
             df_within,
@@ -76,8 +86,12 @@ impl Noise {
             }
         }
         let df = ((variants.len() - 1) * (first.len() - 1)) as f64;
+        let sd = (squares / df).sqrt();
+        if sd <= rounding {
+            return Some(within);
+        }
         Some(Self {
-            sd: (squares / df).sqrt(),
+            sd,
             df,
             paired: true,
             ..within
@@ -121,9 +135,22 @@ mod tests {
 
     #[test]
     fn what_seeds_do_to_all_variants_alike_is_not_noise_of_a_difference() {
+        let noise = Noise::of(&[by_seed(&[1.0, 2.0, 3.0]), by_seed(&[1.5, 2.5, 3.6])]).unwrap();
+        assert!(noise.paired && noise.sd < 0.1 && noise.sd > 0.0);
+        assert!(noise.sd_within > 1.0 && noise.df_within == 4.0);
+    }
+
+    #[test]
+    fn seeds_that_agree_to_the_last_digit_give_no_noise() {
+        assert_eq!(
+            Noise::of(&[by_seed(&[0.3, 0.3]), by_seed(&[0.4, 0.4])]),
+            None
+        );
+        // The sum of three tenths has a rounding of its own.
+        assert_eq!(Noise::of(&[by_seed(&[0.1, 0.1, 0.1])]), None);
+        // Seeds that move all variants alike: the spread within variants is all that is known.
         let noise = Noise::of(&[by_seed(&[1.0, 2.0, 3.0]), by_seed(&[1.5, 2.5, 3.5])]).unwrap();
-        assert!(noise.paired && noise.sd.abs() < 1e-12);
-        assert_eq!((noise.sd_within, noise.df_within), (1.0, 4.0));
+        assert!(!noise.paired && noise.sd == 1.0 && noise.df == 4.0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::format::natural_order;
 use crate::manifest::{Failure, Manifest, ManifestRun, Stage};
 use crate::metrics::Curves;
 use crate::paper;
-use crate::provenance::{Provenance, flat_config};
+use crate::provenance::{Provenance, Validation, flat_config};
 use crate::results::{
     Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,
 };
@@ -58,6 +58,7 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
         warnings,
         runs,
         variants: analysis.variants,
+        measured_apart: analysis.apart,
         noise: analysis.noise,
         comparisons: analysis.comparisons,
         trend: analysis.trend,
@@ -157,7 +158,10 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
         timing: Timing {
             train_s: status.as_ref().map_or(0.0, |status| status.elapsed_s),
         },
-        provenance: Provenance::read(&run_dir),
+        provenance: Provenance {
+            validation: Validation::of(last, facts.seq_len, &settings),
+            ..Provenance::read(&run_dir)
+        },
         decode,
         tasks,
         curves,

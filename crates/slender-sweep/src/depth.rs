@@ -24,16 +24,18 @@ const FAR: f64 = 4.0;
 /// The panels that have something to show.
 pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
     let mut panels = Vec::new();
-    let with = |metric: &Metric| -> Vec<Depth<'_>> {
-        let own = results.variants.iter().filter_map(|variant| {
-            let run = results
-                .runs
-                .iter()
-                .find(|run| run.variant == variant.name)?;
-            let spread = variant.spread(metric)?;
+    // A line joins only variants that were measured alike.
+    let with = |metric: &Metric| -> Vec<Vec<Depth<'_>>> {
+        let depth = |variant: &crate::analysis::VariantResult| {
+            let mut runs = results.runs.iter();
+            let run = runs.find(|run| run.variant == variant.name)?;
+            let spread = results.variants.iter().find(|v| v.name == variant.name)?;
+            let spread = spread.spread(metric)?;
             Some(Depth { run, spread })
-        });
-        own.collect()
+        };
+        let sets = results.sets(metric).into_iter();
+        sets.map(|set| set.into_iter().filter_map(depth).collect())
+            .collect()
     };
     let scored = with(&Metric::Average);
     let ours = our_series(&scored, 100.0, 1, " %");
@@ -43,7 +45,7 @@ pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
         (Some(a), Some(b)) => a.0 - b.1 > FAR || b.0 - a.1 > FAR,
         _ => true,
     };
-    if let Some(first) = scored.first() {
+    if let Some(first) = scored.iter().flatten().next() {
         let tasks = first.run.tasks.len();
         let chance = results.runs.iter().find_map(|run| run.average_chance);
         let mut series = ours;
@@ -76,7 +78,11 @@ pub(crate) fn depth_panels(results: &SweepResults) -> Vec<Panel> {
         if with_loss.is_empty() {
             continue;
         }
-        let interval = match with_loss.iter().any(|depth| depth.spread.low.is_some()) {
+        let interval = match with_loss
+            .iter()
+            .flatten()
+            .any(|depth| depth.spread.low.is_some())
+        {
             true => "with 95 % interval; lower is better",
             false => "one seed; lower is better",
         };
@@ -118,12 +124,16 @@ fn panel(
 }
 
 /// One line through the unshared variants of each size and recipe, and rings for the shared ones.
-fn our_series(depths: &[Depth<'_>], factor: f64, digits: usize, unit: &str) -> Vec<Series> {
+fn our_series(sets: &[Vec<Depth<'_>>], factor: f64, digits: usize, unit: &str) -> Vec<Series> {
+    let depths: Vec<&Depth<'_>> = sets.iter().flatten().collect();
     let runs: Vec<&RunResult> = depths.iter().map(|depth| depth.run).collect();
     let names: Vec<&str> = runs.iter().map(|run| run.variant.as_str()).collect();
     let labels: BTreeMap<&str, String> = names.iter().copied().zip(short_names(&names)).collect();
     let mut series = Vec::new();
-    for group in curves(&runs) {
+    let runs_of = sets
+        .iter()
+        .map(|set| set.iter().map(|depth| depth.run).collect::<Vec<_>>());
+    for group in runs_of.flat_map(|runs| curves(&runs)) {
         let mut points: Vec<Point> = group
             .iter()
             .filter_map(|run| depths.iter().find(|depth| depth.run.variant == run.variant))

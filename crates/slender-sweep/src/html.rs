@@ -6,7 +6,7 @@
 use crate::chart::Picture;
 use crate::format::escape;
 use crate::report::Figure;
-use crate::results::{RunState, SweepResults};
+use crate::results::{RunResult, RunState, SweepResults};
 use crate::summary::SentenceKind;
 use crate::tables::{Cell, Row, RowKind, Table};
 use crate::verdict::verdict;
@@ -16,6 +16,11 @@ use std::fmt::Write;
 /// Styles of the page and of the pictures; the pictures carry them in their own files too.
 pub(crate) const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
+/// Words of the sentences that may be names too.
+const ORDINARY: [&str; 14] = [
+    "a", "an", "and", "best", "by", "is", "loss", "mean", "noise", "of", "one", "seeds", "text",
+    "the",
+];
 /// Runs that are shown beneath their variants from the start.
 const MOST_SHOWN: usize = 24;
 
@@ -109,9 +114,9 @@ fn summary(results: &SweepResults, out: &mut String) {
             mark_names(&text, results)
         );
     }
-    if findings.is_empty() {
+    if !results.runs.iter().any(RunResult::counts) {
         out.push_str("<p>No run has finished yet.</p>\n");
-    } else {
+    } else if !findings.is_empty() {
         let _ = writeln!(out, "<p>{}</p>", findings.join("</p>\n<p>"));
     }
     let boxes = [
@@ -131,14 +136,24 @@ fn summary(results: &SweepResults, out: &mut String) {
 fn mark_names(text: &str, results: &SweepResults) -> String {
     let mut names: Vec<&str> = results.runs.iter().map(|run| run.name.as_str()).collect();
     names.extend(results.variants.iter().map(|variant| variant.name.as_str()));
+    // A variant called `a` stays plain: it cannot be told from the article.
+    names.retain(|name| !ORDINARY.contains(name));
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
     let mut out = String::new();
     let mut rest = text;
     let mut at_start = true;
     while let Some(c) = rest.chars().next() {
-        let named = names
-            .iter()
-            .find(|name| at_start && rest.starts_with(**name));
+        // A name ends where its word ends: `b` is not in `bits`, nor `a` in `a-b`.
+        let ends = |name: &str| {
+            let mut after = rest[name.len()..].chars();
+            match after.next() {
+                None => true,
+                Some('.') => after.next().is_none_or(char::is_whitespace),
+                Some(next) => !next.is_alphanumeric() && !matches!(next, '-' | '_'),
+            }
+        };
+        let named = (names.iter())
+            .find(|name| at_start && !name.is_empty() && rest.starts_with(**name) && ends(name));
         let taken = match named {
             Some(name) => {
                 let _ = write!(out, "<b class=\"name\">{}</b>", escape(name));
@@ -149,7 +164,7 @@ fn mark_names(text: &str, results: &SweepResults) -> String {
                 c.len_utf8()
             }
         };
-        at_start = rest[..taken].ends_with(' ');
+        at_start = rest[..taken].ends_with([' ', '(']);
         rest = &rest[taken..];
     }
     out.replace("± ", "±&nbsp;")

@@ -1,14 +1,14 @@
 //! Sweeps together: which variant is best under the same data and the same evaluation.
 //!
 //! Two numbers are ranked in one table only if they were measured alike: validation loss on the same
-//! prepared data, scores on the same questions with the same prompts as well. Everything else gets a
+//! windows of the same prepared data, scores on the same questions with the same prompts as well. Everything else gets a
 //! table of its own, and what sets the tables apart is said above them. Budgets may differ; they are
 //! printed beside the numbers.
 
 use crate::error::SweepError;
 use crate::files::{check_format, io, read_optional, write_atomic};
 use crate::format::{list, percent};
-use crate::provenance::{EvalSettings, Provenance};
+use crate::provenance::{EvalSettings, Provenance, Validation};
 use crate::results::{RESULTS_FORMAT, SweepResults};
 use serde::Serialize;
 use serde_json::Value;
@@ -63,6 +63,8 @@ pub struct Entry {
 pub struct Board {
     /// Hash of the manifest of the prepared data.
     pub data_manifest: Option<String>,
+    /// What the validation loss was measured on; `None` where that is not known.
+    pub validation: Option<Validation>,
     /// How the tasks were evaluated; `None` where there are no scores.
     pub evaluation: Option<EvalSettings>,
     /// The variants, best first.
@@ -161,7 +163,9 @@ fn add_sweep(path: &Path, board: &mut Leaderboard) -> Result<(), SweepError> {
             continue;
         };
         let alike = |other: &Provenance| {
-            other.data_manifest == first.data_manifest && other.evaluation == first.evaluation
+            other.data_manifest == first.data_manifest
+                && other.validation == first.validation
+                && other.evaluation == first.evaluation
         };
         if !sources.iter().all(alike) {
             leave("its seeds were not measured alike");
@@ -172,11 +176,14 @@ fn add_sweep(path: &Path, board: &mut Leaderboard) -> Result<(), SweepError> {
             continue;
         }
         let place = board.boards.iter().position(|known| {
-            known.data_manifest == first.data_manifest && known.evaluation == first.evaluation
+            known.data_manifest == first.data_manifest
+                && known.validation == first.validation
+                && known.evaluation == first.evaluation
         });
         let place = place.unwrap_or_else(|| {
             board.boards.push(Board {
                 data_manifest: first.data_manifest.clone(),
+                validation: first.validation.clone(),
                 evaluation: first.evaluation.clone(),
                 entries: Vec::new(),
             });
@@ -217,6 +224,23 @@ fn entry(
         average: ranked("average"),
         average_without_boolq: ranked("average_without_boolq"),
         commits: commits.into_iter().collect(),
+    }
+}
+
+/// `validation: 65.5K tokens in windows of 128, `.
+fn validation_words(validation: &Validation) -> String {
+    let length = validation.seq_len;
+    match (validation.tokens, validation.loss_tokens) {
+        (Some(tokens), _) => {
+            let tokens = human_count(tokens as f64);
+            format!("validation: {tokens} tokens in windows of {length}, ")
+        }
+        (None, Some(0)) => format!("validation: all in windows of {length}, "),
+        (None, Some(most)) => {
+            let most = human_count(most as f64);
+            format!("validation: at most {most} tokens in windows of {length}, ")
+        }
+        (None, None) => format!("validation: windows of {length}, "),
     }
 }
 
@@ -262,9 +286,13 @@ impl Leaderboard {
             };
             let _ = write!(
                 out,
-                "\n## Table {}. Data {}, evaluation: {evaluation}\n\n| | sweep | variant | seeds | parameters | tokens | bits/byte | mean score (%) | w/o BoolQ (%) | commit |\n|---:|---|---|---:|---:|---:|---:|---:|---:|---|\n",
+                "\n## Table {}. Data {}, {}evaluation: {evaluation}\n\n| | sweep | variant | seeds | parameters | tokens | bits/byte | mean score (%) | w/o BoolQ (%) | commit |\n|---:|---|---|---:|---:|---:|---:|---:|---:|---|\n",
                 index + 1,
-                data.get(..12).unwrap_or(data)
+                data.get(..12).unwrap_or(data),
+                board
+                    .validation
+                    .as_ref()
+                    .map_or_else(String::new, validation_words)
             );
             for entry in &board.entries {
                 let show = |ranked: Option<Ranked>, show: &dyn Fn(f64) -> String| match ranked {

@@ -52,8 +52,8 @@ mod verdict;
 mod worker;
 
 pub use analysis::{
-    Basis, Comparison, Covers, DepthTrend, Front, FrontPoint, NoiseFloor, Spread, VariantResult,
-    Verdict,
+    AlikeSet, Basis, Comparison, Covers, DepthTrend, Front, FrontPoint, MeasuredApart, NoiseFloor,
+    Spread, VariantResult, Verdict,
 };
 pub use attempts::{ATTEMPTS_FORMAT, AttemptLine, Attempts, Ending};
 pub use child::Stop;
@@ -76,7 +76,7 @@ pub use manifest::{Failure, Manifest, ManifestRun, SWEEP_FORMAT, Stage};
 pub use metrics::{Curves, TrainPoint, ValidPoint};
 pub use plan::{PlannedRun, SweepOptions, plan, read_plan};
 pub use progress::{Event, Reporter};
-pub use provenance::{EvalSettings, Provenance, TaskData};
+pub use provenance::{EvalSettings, Provenance, TaskData, Validation};
 pub use report::{ReportFiles, write_report};
 pub use results::{
     Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,

@@ -1,7 +1,7 @@
 //! `report.md`: the same content for places that show Markdown, such as a pull request.
 
 use crate::html::lede;
-use crate::results::SweepResults;
+use crate::results::{RunResult, SweepResults};
 use crate::summary::SentenceKind;
 use crate::tables::{Cell, Row, RowKind, Table};
 use crate::verdict::verdict;
@@ -33,10 +33,11 @@ pub(crate) fn markdown(
         );
     }
     let findings: Vec<String> = of(SentenceKind::Finding).collect();
-    let _ = match findings.as_slice() {
-        [] => write!(out, "\nNo run has finished yet.\n"),
-        findings => write!(out, "\n{}\n", findings.join("\n\n")),
-    };
+    if !results.runs.iter().any(RunResult::counts) {
+        out.push_str("\nNo run has finished yet.\n");
+    } else if !findings.is_empty() {
+        let _ = write!(out, "\n{}\n", findings.join("\n\n"));
+    }
     let lists = [
         ("Not in this comparison", SentenceKind::Missing),
         ("What cannot be concluded", SentenceKind::Caveat),

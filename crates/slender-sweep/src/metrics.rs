@@ -27,6 +27,8 @@ pub struct ValidPoint {
     pub loss: f64,
     /// The same in bits per byte of text.
     pub bits_per_byte: Option<f64>,
+    /// Tokens that it is the mean over.
+    pub measured_tokens: Option<u64>,
 }
 
 /// Loss curves of one run, in order of training.
@@ -75,6 +77,7 @@ impl Curves {
                             tokens,
                             loss,
                             bits_per_byte,
+                            measured_tokens: number("valid_tokens").map(|n| n as u64),
                         },
                     );
                 }

@@ -97,7 +97,10 @@ fn front_panel(front: &Front, results: &SweepResults) -> Option<Panel> {
         own.map(|(point, _)| point.clone()).collect()
     };
     Some(Panel {
-        title: title.into(),
+        title: match &front.measured {
+            Some(own) if !own.is_empty() => format!("{title} ({own})"),
+            _ => title.into(),
+        },
         x_label,
         y_label: y_label.into(),
         x_scale: match high <= ALIKE * low {

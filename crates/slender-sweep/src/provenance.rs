@@ -1,9 +1,10 @@
 //! Where a run's numbers come from: code, data, and how it was evaluated.
 //!
 //! Two sweeps may be ranked in one table only where data and evaluation are the same; the leaderboard
-//! asks [`Provenance::data_manifest`] and [`Provenance::evaluation`].
+//! asks [`Provenance::data_manifest`], [`Provenance::validation`] and [`Provenance::evaluation`].
 
 use crate::files::read_optional;
+use crate::metrics::ValidPoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,8 +23,50 @@ pub struct Provenance {
     pub data_manifest: Option<String>,
     /// Hash of the tokenizer.
     pub tokenizer_hash: Option<String>,
+    /// What the validation loss was measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
     /// How the tasks were evaluated.
     pub evaluation: Option<EvalSettings>,
+}
+
+/// What a validation loss was measured on, beside the data: equal where losses compare.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Tokens of a window.
+    pub seq_len: usize,
+    /// Tokens that were predicted.
+    pub tokens: Option<u64>,
+    /// Bytes of text that they stand for.
+    pub bytes: Option<u64>,
+    /// `eval.loss_tokens`, where the number of tokens was not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_tokens: Option<u64>,
+}
+
+impl Validation {
+    /// Of a run whose last validation was `last`; `None` if nothing was measured.
+    pub(crate) fn of(
+        last: Option<&ValidPoint>,
+        seq_len: usize,
+        settings: &BTreeMap<String, String>,
+    ) -> Option<Self> {
+        let last = last?;
+        let tokens = last.measured_tokens;
+        // Nats of all tokens over nats of a bit of every byte.
+        let bytes = tokens.zip(last.bits_per_byte).map(|(tokens, bits)| {
+            (last.loss * tokens as f64 / (bits * std::f64::consts::LN_2)).round() as u64
+        });
+        let setting = settings.get("eval.loss_tokens");
+        Some(Self {
+            seq_len,
+            tokens,
+            bytes: bytes.filter(|bytes| *bytes > 0),
+            loss_tokens: setting
+                .filter(|_| tokens.is_none())
+                .and_then(|n| n.parse().ok()),
+        })
+    }
 }
 
 /// What must be equal for two scores to be comparable.
@@ -69,6 +112,7 @@ impl Provenance {
             dirty: run["source"]["dirty"].as_bool(),
             data_manifest: text(&run["data_manifest"]),
             tokenizer_hash: text(&run["tokenizer_hash"]),
+            validation: None,
             evaluation: EvalSettings::of(&eval),
         }
     }

@@ -5,7 +5,9 @@
 //! without them.
 
 use crate::analysis::examples::Examples;
-use crate::analysis::{Comparison, DepthTrend, Front, NoiseFloor, VariantResult};
+use crate::analysis::{
+    Comparison, DepthTrend, Front, MeasuredApart, Metric, NoiseFloor, VariantResult,
+};
 use crate::decode::DecodeFile;
 use crate::facts::RunFacts;
 use crate::manifest::Failure;
@@ -238,6 +240,9 @@ pub struct SweepResults {
     pub runs: Vec<RunResult>,
     /// Runs that differ in their seed alone, together.
     pub variants: Vec<VariantResult>,
+    /// Metrics by which not all variants compare, because they were not measured alike.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measured_apart: Vec<MeasuredApart>,
     /// The noise between seeds, by metric; empty with one seed.
     pub noise: Vec<NoiseFloor>,
     /// Differences between variants, by metric.
@@ -259,6 +264,34 @@ impl SweepResults {
             }
         }
         columns
+    }
+
+    /// Why not all variants compare by `metric`; `None` if they do.
+    pub(crate) fn apart(&self, metric: &Metric) -> Option<&MeasuredApart> {
+        let mut all = self.measured_apart.iter();
+        all.find(|apart| apart.metric == metric.name())
+    }
+
+    /// The variants that have `metric`, in sets that compare.
+    pub(crate) fn sets(&self, metric: &Metric) -> Vec<Vec<&VariantResult>> {
+        let with = |variant: &&VariantResult| variant.spread(metric).is_some();
+        let all: Vec<&VariantResult> = self.variants.iter().filter(with).collect();
+        let Some(apart) = self.apart(metric) else {
+            return if all.is_empty() {
+                Vec::new()
+            } else {
+                vec![all]
+            };
+        };
+        let set = |names: &[String]| -> Vec<&VariantResult> {
+            let own = all.iter().filter(|variant| names.contains(&variant.name));
+            own.copied().collect()
+        };
+        apart
+            .alike
+            .iter()
+            .map(|alike| set(&alike.variants))
+            .collect()
     }
 
     /// Whether any task ran on a shipped slice or on part of its set.

@@ -2,9 +2,10 @@
 //!
 //! Every sentence is computed from the results; [`crate::verdict`] has those about the variants.
 
+use crate::analysis::Metric;
 use crate::format::{list, percent};
 use crate::results::{Average, RunResult, RunState, SweepResults};
-use crate::verdict;
+use crate::verdict::{self, deciding_metric};
 use serde::Serialize;
 use slender_config::human_count;
 
@@ -44,8 +45,12 @@ pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
     };
     use SentenceKind::{Caveat, Finding, Missing, Verdict};
     say(Verdict, verdict::verdict(results).map(|(text, _)| text));
-    say(Finding, verdict::by_loss(results));
-    say(Finding, verdict::by_score(results));
+    for text in verdict::by_loss(results) {
+        say(Finding, Some(text));
+    }
+    for text in verdict::by_score(results) {
+        say(Finding, Some(text));
+    }
     for trend in verdict::trends(results) {
         say(Finding, Some(trend));
     }
@@ -53,6 +58,11 @@ pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
     for run in &results.runs {
         say(Missing, missing(run));
     }
+    for apart in measured_apart(results) {
+        say(Caveat, Some(apart));
+    }
+    say(Caveat, no_spread(results));
+    say(Caveat, tokenizers(&trained));
     say(Caveat, seeds(results, &trained));
     say(Caveat, slices(results));
     say(Caveat, task_sets(&scored));
@@ -106,6 +116,85 @@ fn missing(run: &RunResult) -> Option<String> {
             run.facts.total_steps
         )),
     }
+}
+
+/// What was not measured alike; once for all metrics that differ in the same.
+fn measured_apart(results: &SweepResults) -> Vec<String> {
+    let mut said: Vec<(Vec<String>, String)> = Vec::new();
+    let compared = deciding_metric(results);
+    for apart in &results.measured_apart {
+        let what = match apart.metric.as_str() {
+            "valid_bits_per_byte" => "validation losses",
+            // Bits per byte stand in its place where they are known.
+            "valid_loss" if compared != Some(Metric::Loss) => continue,
+            "valid_loss" => "validation losses in nats per token",
+            "average" => "scores",
+            _ => continue,
+        };
+        let sets: Vec<String> = (apart.alike.iter())
+            .map(|alike| {
+                let names = match alike.variants.as_slice() {
+                    names if names.len() > 4 => format!("{} variants", names.len()),
+                    names => list(names),
+                };
+                match alike.words().as_str() {
+                    "" => names,
+                    own => format!("{names} ({own})"),
+                }
+            })
+            .collect();
+        let sets = match sets.len() {
+            n if n > 6 => format!("there are {n} sets of variants that were measured alike"),
+            _ => format!(
+                "only variants within one of these sets compare: {}",
+                sets.join("; ")
+            ),
+        };
+        said.push((
+            apart.differs.clone(),
+            format!(
+                "The {what} were not all measured alike: they differ in {}. No order is given across that; {sets}.",
+                list(&apart.differs)
+            ),
+        ));
+    }
+    said.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Seeds that agree to the last digit, from which nothing can be estimated.
+fn no_spread(results: &SweepResults) -> Option<String> {
+    let alike = |metric: &Metric| {
+        let seeds = |v: &crate::analysis::VariantResult| v.spread(metric).map_or(0, |s| s.seeds);
+        let known = results
+            .noise
+            .iter()
+            .any(|noise| noise.metric == metric.name());
+        !known && results.variants.iter().any(|variant| seeds(variant) > 1)
+    };
+    let loss = deciding_metric(results).filter(Metric::less_is_better);
+    let metrics = loss.into_iter().chain([Metric::Average]).filter(alike);
+    let words: Vec<String> = metrics
+        .map(|metric| match metric {
+            Metric::Average => "scores".to_owned(),
+            _ => "validation losses".to_owned(),
+        })
+        .collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "The seeds of each variant agree in their {} to the last digit. That is no proof that there is no noise: from so few seeds it cannot be estimated, so no order of the variants is established by them.",
+            list(&words)
+        )
+    })
+}
+
+fn tokenizers(trained: &[&RunResult]) -> Option<String> {
+    let all: std::collections::BTreeSet<_> = trained
+        .iter()
+        .filter_map(|run| run.provenance.tokenizer_hash.as_ref())
+        .collect();
+    (all.len() > 1).then(|| {
+        "The tokenizers differ: losses in nats per token, in the table and in the pictures of the loss, do not compare across them; bits per byte of the same text do.".into()
+    })
 }
 
 fn seeds(results: &SweepResults, trained: &[&RunResult]) -> Option<String> {

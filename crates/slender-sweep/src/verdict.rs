@@ -21,6 +21,10 @@ pub enum Certainty {
     Undecided,
     /// One seed each: the noise is not known.
     Unknown,
+    /// The seeds of every variant agree to the last digit: the noise is not known.
+    NoSpread,
+    /// The variants were not measured alike.
+    Apart,
 }
 
 impl Certainty {
@@ -31,6 +35,8 @@ impl Certainty {
             Certainty::Partial => "partly established",
             Certainty::Undecided => "undecided",
             Certainty::Unknown => "not known: one seed",
+            Certainty::NoSpread => "not known: no spread",
+            Certainty::Apart => "not comparable",
         }
     }
 }
@@ -40,6 +46,7 @@ struct Rival<'a> {
     name: &'a str,
     /// How much worse than the leader; not negative.
     gap: f64,
+    seeds: usize,
     comparison: Option<&'a Comparison>,
 }
 
@@ -57,7 +64,7 @@ impl Rival<'_> {
     }
 }
 
-/// The leader of a metric and the others, nearest first.
+/// The leader of a metric among variants that were measured alike, and the others, nearest first.
 struct Ranking<'a> {
     leader: &'a VariantResult,
     spread: Spread,
@@ -65,12 +72,23 @@ struct Ranking<'a> {
 }
 
 impl<'a> Ranking<'a> {
+    /// The ranking of all variants; `None` where not all of them compare.
     fn of(results: &'a SweepResults, metric: &Metric) -> Option<Self> {
+        match results.sets(metric).as_slice() {
+            [all] => Self::among(results, metric, all),
+            _ => None,
+        }
+    }
+
+    fn among(
+        results: &'a SweepResults,
+        metric: &Metric,
+        variants: &[&'a VariantResult],
+    ) -> Option<Self> {
         let sign = if metric.less_is_better() { 1.0 } else { -1.0 };
-        let mut ranked: Vec<(&VariantResult, Spread)> = results
-            .variants
+        let mut ranked: Vec<(&VariantResult, Spread)> = variants
             .iter()
-            .filter_map(|variant| Some((variant, *variant.spread(metric)?)))
+            .filter_map(|variant| Some((*variant, *variant.spread(metric)?)))
             .collect();
         ranked.sort_by(|a, b| (sign * a.1.mean).total_cmp(&(sign * b.1.mean)));
         let (leader, spread) = *ranked.first()?;
@@ -85,6 +103,7 @@ impl<'a> Ranking<'a> {
                 name: &variant.name,
                 // Equal means may differ in their last bits.
                 gap: (sign * (other.mean - spread.mean)).max(0.0) + 0.0,
+                seeds: other.seeds,
                 comparison: results.comparisons.iter().find(pair),
             }
         });
@@ -95,6 +114,12 @@ impl<'a> Ranking<'a> {
         })
     }
 
+    /// Most seeds of a variant.
+    fn seeds(&self) -> usize {
+        let rivals = self.rivals.iter().map(|rival| rival.seeds);
+        rivals.fold(self.spread.seeds, usize::max)
+    }
+
     fn certainty(&self) -> Certainty {
         let leader = &self.leader.name;
         let worse = self.rivals.iter().filter(|r| r.is_worse(leader)).count();
@@ -103,7 +128,10 @@ impl<'a> Ranking<'a> {
             .iter()
             .all(|rival| rival.verdict() == Verdict::Unknown)
         {
-            Certainty::Unknown
+            match self.seeds() {
+                0 | 1 => Certainty::Unknown,
+                _ => Certainty::NoSpread,
+            }
         } else if worse == self.rivals.len() {
             Certainty::Established
         } else if worse > 0 {
@@ -125,16 +153,23 @@ pub(crate) fn deciding_metric(results: &SweepResults) -> Option<Metric> {
 /// The verdict and its certainty; `None` with fewer than two variants.
 pub(crate) fn verdict(results: &SweepResults) -> Option<(String, Certainty)> {
     let metric = deciding_metric(results)?;
-    let ranking = Ranking::of(results, &metric)?;
-    if ranking.rivals.is_empty() {
-        return None;
-    }
-    let leader = &ranking.leader.name;
     let measure = match metric {
         Metric::BitsPerByte => "validation loss in bits per byte",
         Metric::Loss => "validation loss",
         _ => "mean score",
     };
+    if let Some(apart) = results.apart(&metric) {
+        let text = format!(
+            "No variant is named best by {measure}: not all were measured alike, they differ in {}.",
+            list(&apart.differs)
+        );
+        return Some((text, Certainty::Apart));
+    }
+    let ranking = Ranking::of(results, &metric)?;
+    if ranking.rivals.is_empty() {
+        return None;
+    }
+    let leader = &ranking.leader.name;
     let certainty = ranking.certainty();
     let names = |worse: bool| -> Vec<String> {
         let own = ranking
@@ -185,25 +220,70 @@ pub(crate) fn verdict(results: &SweepResults) -> Option<(String, Certainty)> {
                 }
             )
         }
-        Certainty::Unknown => format!(
-            "{leader} has the {} {measure} of {}, but with one seed the noise is not known, so no order of the variants is established.",
+        Certainty::Unknown | Certainty::NoSpread | Certainty::Apart => format!(
+            "{leader} has the {} {measure} of {}, but {} the noise is not known, so no order of the variants is established.",
             if metric.less_is_better() {
                 "lowest"
             } else {
                 "highest"
             },
-            ranking.rivals.len() + 1
+            ranking.rivals.len() + 1,
+            match certainty {
+                Certainty::NoSpread =>
+                    "the seeds of each variant agree to the last digit, from which the noise cannot be estimated:",
+                _ => "with one seed",
+            }
         ),
     };
     Some((text, certainty))
 }
 
-/// The validation loss in numbers.
-pub(crate) fn by_loss(results: &SweepResults) -> Option<String> {
-    let metric = [Metric::BitsPerByte, Metric::Loss]
-        .into_iter()
-        .find(|metric| deciding_metric(results).as_ref() == Some(metric))?;
-    let ranking = Ranking::of(results, &metric)?;
+/// The validation loss in numbers, for each set of variants that were measured alike.
+pub(crate) fn by_loss(results: &SweepResults) -> Vec<String> {
+    let metric = deciding_metric(results).filter(Metric::less_is_better);
+    metric.map_or(Vec::new(), |metric| in_sets(results, &metric, &loss_words))
+}
+
+/// The mean score in numbers, likewise.
+pub(crate) fn by_score(results: &SweepResults) -> Vec<String> {
+    in_sets(results, &Metric::Average, &|ranking, _| {
+        score_words(ranking)
+    })
+}
+
+fn in_sets(
+    results: &SweepResults,
+    metric: &Metric,
+    words: &dyn Fn(&Ranking<'_>, &Metric) -> String,
+) -> Vec<String> {
+    let apart = results.apart(metric);
+    let mut out = Vec::new();
+    for set in results.sets(metric) {
+        let Some(ranking) = Ranking::among(results, metric, &set) else {
+            continue;
+        };
+        let text = words(&ranking, metric);
+        match apart {
+            None => out.push(text),
+            // One alone is in the table.
+            Some(_) if set.len() < 2 => {}
+            Some(apart) => {
+                let own = apart
+                    .alike
+                    .iter()
+                    .find(|alike| alike.variants[0] == set[0].name);
+                let own = own.map(|alike| alike.words()).unwrap_or_default();
+                out.push(format!(
+                    "Among the {} variants with {own}: {text}",
+                    set.len()
+                ));
+            }
+        }
+    }
+    out
+}
+
+fn loss_words(ranking: &Ranking<'_>, metric: &Metric) -> String {
     let unit = match metric {
         Metric::Loss => "nats per token",
         _ => "bits per byte",
@@ -212,15 +292,13 @@ pub(crate) fn by_loss(results: &SweepResults) -> Option<String> {
     let best = with_interval(&ranking.spread, show, &format!(" {unit}"));
     let leader = &ranking.leader.name;
     let lead = format!("The validation loss of {leader} is {best}");
-    Some(match ranking.rivals.first() {
+    match ranking.rivals.first() {
         None => format!("{lead}."),
         Some(rival) => format!("{lead}; {}.", follows(rival, show, "")),
-    })
+    }
 }
 
-/// The mean score in numbers.
-pub(crate) fn by_score(results: &SweepResults) -> Option<String> {
-    let ranking = Ranking::of(results, &Metric::Average)?;
+fn score_words(ranking: &Ranking<'_>) -> String {
     let tasks = match ranking.leader.tasks.len() {
         1 => "its one zero-shot task".to_owned(),
         n => format!("the average of {n} zero-shot tasks"),
@@ -228,21 +306,18 @@ pub(crate) fn by_score(results: &SweepResults) -> Option<String> {
     let best = with_interval(&ranking.spread, percent, " %");
     let leader = &ranking.leader.name;
     let Some(rival) = ranking.rivals.first() else {
-        return Some(format!("{leader} scores {best} on {tasks}."));
+        return format!("{leader} scores {best} on {tasks}.");
     };
     if percent(rival.gap) == "0.0" {
         let tied = ranking.rivals.iter().filter(|r| percent(r.gap) == "0.0");
         let mut names = vec![leader.clone()];
         names.extend(tied.map(|rival| rival.name.to_owned()));
-        return Some(format!(
-            "On {tasks}, {} are level with {best}.",
-            list(&names)
-        ));
+        return format!("On {tasks}, {} are level with {best}.", list(&names));
     }
-    Some(format!(
+    format!(
         "On {tasks}, {leader} has the highest mean, {best}; {}.",
         follows(rival, percent, " points")
-    ))
+    )
 }
 
 /// `1.902 bits per byte (95 % interval 1.897 to 1.907, 3 seeds)`.
@@ -337,10 +412,17 @@ pub(crate) fn trends(results: &SweepResults) -> Vec<String> {
     out
 }
 
-/// The variant that leads a metric.
-pub(crate) fn leader<'a>(results: &'a SweepResults, metric: &Metric) -> Option<&'a str> {
-    let ranking = Ranking::of(results, metric)?;
-    Some(&ranking.leader.name)
+/// The variant that leads each set of variants that were measured alike, and the names of the set.
+pub(crate) fn leaders<'a>(
+    results: &'a SweepResults,
+    metric: &Metric,
+) -> Vec<(&'a str, Vec<&'a str>)> {
+    let of = |set: Vec<&'a VariantResult>| {
+        let ranking = Ranking::among(results, metric, &set)?;
+        let names = set.iter().map(|variant| variant.name.as_str());
+        Some((ranking.leader.name.as_str(), names.collect()))
+    };
+    results.sets(metric).into_iter().filter_map(of).collect()
 }
 
 /// What can be said of each variant against the leader, `None` for the leader itself; `None` with fewer

@@ -6,9 +6,11 @@
 //! ([`Noise`]), the questions' part from the pair ([`crossed`]). Holm's correction goes over all pairs
 //! of variants of a metric; for the single tasks over all pairs of all tasks together.
 //!
-//! With one seed the noise is not known and every verdict is [`Verdict::Unknown`], whatever the
+//! Variants that were not measured alike are not compared ([`super::alike`]). With one seed, or where the seeds
+//! of every variant agree to the last digit, the noise is not known and every verdict is [`Verdict::Unknown`], whatever the
 //! questions alone say (McNemar's test for a task).
 
+use super::Measured;
 use super::metric::Metric;
 use super::variants::Group;
 use crate::results::RunResult;
@@ -26,6 +28,9 @@ const ROUNDING: f64 = 1e-9;
 pub struct NoiseFloor {
     /// `valid_bits_per_byte`, `average`, `average_without_boolq` or a task.
     pub metric: String,
+    /// The variants it was pooled over, where not all were measured alike.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<String>,
     /// Seeds of each variant; the fewest, where they differ.
     pub seeds: usize,
     /// The pooled standard deviations.
@@ -43,7 +48,7 @@ pub enum Basis {
     Seeds,
     /// Seeds crossed with questions.
     SeedsAndQuestions,
-    /// Questions alone: there is one seed.
+    /// Questions alone: there is one seed, or the seeds agree to the last digit.
     Questions,
     /// Nothing: one seed, and no questions.
     Nothing,
@@ -61,7 +66,7 @@ pub enum Verdict {
     InsideNoise,
     /// Beyond the noise of seeds, but not significant among so many comparisons or questions.
     NotEstablished,
-    /// One seed: the noise is not known.
+    /// One seed, or seeds that agree to the last digit: the noise is not known.
     Unknown,
 }
 
@@ -109,44 +114,52 @@ pub struct Comparison {
     pub verdict: Verdict,
 }
 
-fn compared(metrics: &[(Metric, Option<Noise>)]) -> impl Iterator<Item = &(Metric, Option<Noise>)> {
+fn compared(metrics: &[Measured]) -> impl Iterator<Item = &Measured> {
     // Loss per token stands in where nothing measured bytes.
-    let bytes = metrics
-        .iter()
-        .any(|(metric, _)| *metric == Metric::BitsPerByte);
-    metrics
-        .iter()
-        .filter(move |(metric, _)| !bytes || *metric != Metric::Loss)
+    let bytes = metrics.iter().any(|m| m.metric == Metric::BitsPerByte);
+    let wanted = move |m: &&Measured| !bytes || m.metric != Metric::Loss;
+    metrics.iter().filter(wanted)
 }
 
 /// The noise of every metric that has one.
-pub(crate) fn noise_floors(
-    groups: &[Group<'_>],
-    metrics: &[(Metric, Option<Noise>)],
-) -> Vec<NoiseFloor> {
-    let floor = |(metric, noise): &(Metric, Option<Noise>)| {
-        let noise = (*noise)?;
-        let counts = groups.iter().map(|group| group.by_seed(metric).len());
+pub(crate) fn noise_floors(groups: &[Group<'_>], metrics: &[Measured]) -> Vec<NoiseFloor> {
+    let floor = |measured: &Measured, members: &[usize], noise: Option<Noise>| {
+        let (noise, metric) = (noise?, &measured.metric);
+        let counts = members
+            .iter()
+            .map(|index| groups[*index].by_seed(metric).len());
         let seeds = counts.filter(|n| *n > 0).min()?;
+        let names = members.iter().map(|index| groups[*index].name.to_owned());
         Some(NoiseFloor {
             metric: metric.name().to_owned(),
+            variants: match measured.apart {
+                Some(_) => names.collect(),
+                None => Vec::new(),
+            },
             seeds,
             noise,
             least_significant_difference: noise.least_significant_difference(seeds, seeds),
         })
     };
-    compared(metrics).filter_map(floor).collect()
+    let of = |measured: &Measured| -> Vec<NoiseFloor> {
+        let sets = measured.sets.iter();
+        sets.filter_map(|(members, noise)| floor(measured, members, *noise))
+            .collect()
+    };
+    compared(metrics).flat_map(of).collect()
 }
 
 /// All comparisons, metric by metric.
-pub(crate) fn compare(
-    groups: &[Group<'_>],
-    metrics: &[(Metric, Option<Noise>)],
-) -> Vec<Comparison> {
+pub(crate) fn compare(groups: &[Group<'_>], metrics: &[Measured]) -> Vec<Comparison> {
     let mut all = Vec::new();
     let mut of_tasks = (Vec::new(), 0);
-    for (metric, noise) in compared(metrics) {
-        let (mut own, tests) = pairs(groups, metric, *noise);
+    for Measured { metric, sets, .. } in compared(metrics) {
+        let (mut own, mut tests) = (Vec::new(), 0);
+        for (members, noise) in sets {
+            let (mut pairs, all) = pairs(groups, members, metric, *noise);
+            own.append(&mut pairs);
+            tests += all;
+        }
         if matches!(metric, Metric::Task(_)) {
             of_tasks.0.append(&mut own);
             of_tasks.1 += tests;
@@ -160,12 +173,14 @@ pub(crate) fn compare(
     all
 }
 
-/// The comparisons of one metric, and how many pairs there are.
-fn pairs(groups: &[Group<'_>], metric: &Metric, noise: Option<Noise>) -> (Vec<Comparison>, usize) {
-    let with: Vec<&Group<'_>> = groups
-        .iter()
-        .filter(|group| !group.by_seed(metric).is_empty())
-        .collect();
+/// The comparisons of one metric among variants that were measured alike, and how many pairs there are.
+fn pairs(
+    groups: &[Group<'_>],
+    members: &[usize],
+    metric: &Metric,
+    noise: Option<Noise>,
+) -> (Vec<Comparison>, usize) {
+    let with: Vec<&Group<'_>> = members.iter().map(|index| &groups[*index]).collect();
     let n = with.len();
     let mean = |group: &Group<'_>| {
         let values = group.by_seed(metric);
@@ -219,6 +234,8 @@ fn compare_pair(a: &Group<'_>, b: &Group<'_>, metric: &Metric, noise: Option<Noi
         }
         (None, None) => (Basis::Nothing, None),
     };
+    // No spread at all is not certainty: a few seeds and questions happened to agree.
+    let estimate = estimate.filter(|estimate| estimate.stderr > 0.0);
     let interval = estimate.map(|estimate| estimate.interval(0.95));
     Comparison {
         metric: metric.name().to_owned(),
@@ -230,7 +247,7 @@ fn compare_pair(a: &Group<'_>, b: &Group<'_>, metric: &Metric, noise: Option<Noi
         difference,
         low: interval.map(|(low, _)| low),
         high: interval.map(|(_, high)| high),
-        p: p.or(estimate.map(|estimate| estimate.p_value())),
+        p: p.or(estimate.and_then(|estimate| estimate.p_value())),
         p_holm: None,
         least_significant_difference: noise.map(|noise| noise.least_significant_difference(n, m)),
         verdict: Verdict::Unknown,

@@ -1,5 +1,6 @@
 //! Quality against cost: which variants nothing beats at their price.
 
+use super::Measured;
 use super::comparisons::{Comparison, Verdict};
 use super::metric::Metric;
 use super::variants::VariantResult;
@@ -27,14 +28,21 @@ pub struct Front {
     pub quality: String,
     /// `params_total`, `train_flops`, `decode_bytes_per_token` or, if it was measured, `decode_ms`.
     pub cost: String,
+    /// How its variants were measured, where not all of the sweep were measured alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<String>,
     /// The variants, cheap first.
     pub points: Vec<FrontPoint>,
 }
 
 type Cost = fn(&VariantResult) -> Option<f64>;
 
-/// Every front of at least two variants.
-pub(crate) fn fronts(variants: &[VariantResult], comparisons: &[Comparison]) -> Vec<Front> {
+/// Every front of at least two variants that were measured alike; `variants` are those of the groups.
+pub(crate) fn fronts(
+    variants: &[VariantResult],
+    metrics: &[Measured],
+    comparisons: &[Comparison],
+) -> Vec<Front> {
     let costs: [(&str, Cost); 4] = [
         ("params_total", |v| v.params_total.map(|n| n as f64)),
         ("train_flops", |v| v.train_flops),
@@ -44,13 +52,26 @@ pub(crate) fn fronts(variants: &[VariantResult], comparisons: &[Comparison]) -> 
         ("decode_ms", |v| v.decode_ms),
     ];
     let mut fronts = Vec::new();
-    for metric in [Metric::BitsPerByte, Metric::Average] {
+    let wanted = |m: &&Measured| matches!(m.metric, Metric::BitsPerByte | Metric::Average);
+    for Measured {
+        metric,
+        sets,
+        apart,
+    } in metrics.iter().filter(wanted)
+    {
         for (name, cost) in costs {
-            let points = variants
-                .iter()
-                .filter_map(|v| Some((v, cost(v)?, v.spread(&metric)?.mean)))
-                .collect();
-            fronts.extend(front(points, &metric, name, comparisons));
+            for (place, (members, _)) in sets.iter().enumerate() {
+                let points = members
+                    .iter()
+                    .map(|index| &variants[*index])
+                    .filter_map(|v| Some((v, cost(v)?, v.spread(metric)?.mean)))
+                    .collect();
+                let found = front(points, metric, name, comparisons);
+                fronts.extend(found.map(|front| Front {
+                    measured: apart.as_ref().map(|apart| apart.alike[place].words()),
+                    ..front
+                }));
+            }
         }
     }
     fronts
@@ -100,6 +121,7 @@ fn front(
     Some(Front {
         quality: metric.name().to_owned(),
         cost: cost.to_owned(),
+        measured: None,
         points: judged.collect(),
     })
 }

@@ -1,11 +1,12 @@
 //! The trend over depth, among variants of one size that differ in depth and share no blocks.
 
+use super::Measured;
 use super::metric::Metric;
 use super::variants::Group;
 use crate::depth;
 use crate::results::RunResult;
 use serde::Serialize;
-use slender_stats::{Noise, Trend, holm, jonckheere, page};
+use slender_stats::{Trend, holm, jonckheere, page};
 use std::collections::BTreeSet;
 
 /// Fewest depths that make a trend.
@@ -30,16 +31,16 @@ pub struct DepthTrend {
 }
 
 /// The trends of every curve of the depth picture that has three depths or more.
-pub(crate) fn trends(groups: &[Group<'_>], metrics: &[(Metric, Option<Noise>)]) -> Vec<DepthTrend> {
-    let wanted = |metric: &&Metric| !matches!(metric, Metric::Task(_) | Metric::Loss);
-    let metrics = metrics.iter().map(|(metric, _)| metric);
+pub(crate) fn trends(groups: &[Group<'_>], metrics: &[Measured]) -> Vec<DepthTrend> {
+    let wanted = |m: &&Measured| !matches!(m.metric, Metric::Task(_) | Metric::Loss);
+    let sets = metrics.iter().filter(wanted).flat_map(|measured| {
+        let sets = measured.sets.iter();
+        sets.map(|(members, _)| (&measured.metric, members))
+    });
     let mut trends: Vec<DepthTrend> = Vec::new();
-    for metric in metrics.filter(wanted) {
-        let first_runs: Vec<&RunResult> = groups
-            .iter()
-            .filter(|group| !group.with(metric).is_empty())
-            .map(|group| group.runs[0])
-            .collect();
+    for (metric, members) in sets {
+        let first_runs: Vec<&RunResult> =
+            members.iter().map(|index| groups[*index].runs[0]).collect();
         for curve in depth::curves(&first_runs) {
             trends.extend(trend(&curve, groups, metric));
         }

@@ -1,5 +1,6 @@
 //! Runs that differ in nothing but their seed, taken together.
 
+use super::Measured;
 use super::metric::Metric;
 use crate::results::RunResult;
 use serde::Serialize;
@@ -128,17 +129,18 @@ pub(crate) fn groups(runs: &[RunResult]) -> Vec<Group<'_>> {
     groups
 }
 
-/// The noise of a metric over all variants.
-pub(crate) fn noise_of(groups: &[Group<'_>], metric: &Metric) -> Option<Noise> {
-    let values: Vec<BySeed> = groups
+/// The noise of a metric over some variants that were measured alike.
+pub(crate) fn noise_of(groups: &[Group<'_>], members: &[usize], metric: &Metric) -> Option<Noise> {
+    let values: Vec<BySeed> = members
         .iter()
-        .map(|group| group.by_seed(metric))
+        .map(|index| groups[*index].by_seed(metric))
         .filter(|values| !values.is_empty())
         .collect();
     Noise::of(&values)
 }
 
-pub(crate) fn describe(group: &Group<'_>, metrics: &[(Metric, Option<Noise>)]) -> VariantResult {
+pub(crate) fn describe(groups: &[Group<'_>], index: usize, metrics: &[Measured]) -> VariantResult {
+    let group = &groups[index];
     let first = group.runs[0];
     let accounting = first.facts.accounting;
     let trained: Vec<&&RunResult> = group.runs.iter().filter(|run| run.counts()).collect();
@@ -162,8 +164,9 @@ pub(crate) fn describe(group: &Group<'_>, metrics: &[(Metric, Option<Noise>)]) -
         average: None,
         average_without_boolq: None,
     };
-    for (metric, noise) in metrics {
-        let Some(spread) = spread(group, metric, *noise) else {
+    for measured in metrics {
+        let metric = &measured.metric;
+        let Some(spread) = spread(group, metric, measured.noise(index)) else {
             continue;
         };
         match metric {
@@ -191,7 +194,9 @@ fn spread(group: &Group<'_>, metric: &Metric, noise: Option<Noise>) -> Option<Sp
     let runs: Vec<&RunResult> = group.with(metric).into_values().collect();
     let of_questions = metric
         .strata(&runs)
-        .and_then(|strata| crossed(&strata, pooled));
+        .and_then(|strata| crossed(&strata, pooled))
+        // Answers that agree to the last one say nothing about how far others would move.
+        .filter(|both| both.estimate.stderr > 0.0);
     let (interval, covers) = match (of_questions, noise) {
         (Some(both), _) => (
             Some(both.estimate.interval(0.95)),

@@ -5,13 +5,19 @@ use super::variants::verdict_cell;
 use crate::analysis::{Basis, Comparison, Metric};
 use crate::format::p_words;
 use crate::results::SweepResults;
-use crate::verdict::{deciding_metric, leader, turned};
+use crate::verdict::{deciding_metric, leaders, turned};
 
 pub(super) fn table(results: &SweepResults) -> Option<Table> {
     let deciding = deciding_metric(results)?;
-    let best = leader(results, &deciding)?;
+    let leaders = leaders(results, &deciding);
+    let apart = leaders.len() > 1;
     let mut groups = Vec::new();
-    for variant in results.variants.iter().filter(|v| v.name != best) {
+    let pairs = leaders.iter().flat_map(|(best, names)| {
+        let others = results.variants.iter();
+        let others = others.filter(|v| v.name != *best && names.contains(&v.name.as_str()));
+        others.map(|variant| (*best, variant))
+    });
+    for (best, variant) in pairs {
         let mut rows: Vec<Row> = Vec::new();
         for (metric, name, factor, digits) in [
             (Metric::BitsPerByte, "bits/byte", 1.0, 3),
@@ -35,7 +41,7 @@ pub(super) fn table(results: &SweepResults) -> Option<Table> {
                     RowKind::Second
                 },
                 key: variant.name.clone(),
-                cells: cells(&c, name, factor, digits),
+                cells: cells(&c, name, factor, digits, apart),
             });
         }
         if !rows.is_empty() {
@@ -50,7 +56,7 @@ pub(super) fn table(results: &SweepResults) -> Option<Table> {
         .iter()
         .any(|c| c.basis == Basis::Questions);
     let noise = if results.noise.is_empty() {
-        "With one seed a variant the noise is not known, so nothing is claimed"
+        "The noise between seeds is not known, so nothing is claimed"
     } else {
         "The noise floor is the least significant difference between means over these seeds at 5 %, from the pooled spread between seeds; a smaller difference is inside the noise"
     };
@@ -61,12 +67,15 @@ pub(super) fn table(results: &SweepResults) -> Option<Table> {
     };
     Some(Table {
         id: "differences",
-        title: format!("Differences from {best}"),
+        title: match leaders.as_slice() {
+            [(best, _)] => format!("Differences from {best}"),
+            _ => "Differences from the best that was measured alike".into(),
+        },
         caption: format!(
             "{noise}{questions}. Holm's correction goes over all pairs of variants, which results.json has, and each task."
         ),
         columns: vec![
-            words("variant"),
+            words(if apart { "variant, against" } else { "variant" }),
             words("measure"),
             column("difference", ""),
             column("95 % interval", ""),
@@ -80,7 +89,7 @@ pub(super) fn table(results: &SweepResults) -> Option<Table> {
     })
 }
 
-fn cells(c: &Comparison, name: &str, factor: f64, digits: usize) -> Vec<Cell> {
+fn cells(c: &Comparison, name: &str, factor: f64, digits: usize, apart: bool) -> Vec<Cell> {
     let signed = |value: f64| {
         let text = format!("{:+.digits$}", factor * value).replace('-', "−");
         match text.trim_matches(['+', '−', '0', '.']).is_empty() {
@@ -97,7 +106,10 @@ fn cells(c: &Comparison, name: &str, factor: f64, digits: usize) -> Vec<Cell> {
         })
     };
     vec![
-        text(&c.b),
+        match apart {
+            true => text(format!("{}, against {}", c.b, c.a)),
+            false => text(&c.b),
+        },
         text(name),
         number(Some(c.difference), signed),
         match (c.low, c.high) {

@@ -1,5 +1,6 @@
 //! Tests of the sweep as a library, in one program so that they link once.
 
+mod alike;
 mod common;
 mod configs;
 mod experiments;
