@@ -4,6 +4,7 @@ use super::Measured;
 use super::comparisons::{Comparison, Verdict};
 use super::metric::Metric;
 use super::variants::VariantResult;
+use crate::search::pareto::dominates;
 use serde::Serialize;
 
 /// One variant in a front's plane.
@@ -87,13 +88,7 @@ fn front(
         return None;
     }
     points.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.name.cmp(&b.0.name)));
-    let gain = |a: f64, b: f64| {
-        if metric.less_is_better() {
-            b - a
-        } else {
-            a - b
-        }
-    };
+    let sign = if metric.less_is_better() { 1.0 } else { -1.0 };
     // Whether `a` is known to be better than `b`.
     let beats = |a: &str, b: &str| {
         comparisons.iter().any(|c| {
@@ -102,10 +97,11 @@ fn front(
                     || (c.verdict == Verdict::Worse && c.a == a && c.b == b))
         })
     };
+    let place = |cost: f64, quality: f64| [cost, sign * quality];
     let judged = points.iter().map(|(variant, cost, quality)| {
-        let dominates = |(_, other_cost, other): &&(&VariantResult, f64, f64)| {
-            let gain = gain(*other, *quality);
-            (*other_cost <= *cost && gain > 0.0) || (*other_cost < *cost && gain >= 0.0)
+        let own = place(*cost, *quality);
+        let above = |(_, cost, quality): &&(&VariantResult, f64, f64)| {
+            dominates(&place(*cost, *quality), &own)
         };
         let beaten_by = points
             .iter()
@@ -114,7 +110,7 @@ fn front(
             variant: variant.name.clone(),
             cost: *cost,
             quality: *quality,
-            on_front: points.iter().find(dominates).is_none(),
+            on_front: points.iter().find(above).is_none(),
             beaten_by: beaten_by.map(|(other, _, _)| other.name.clone()),
         }
     });

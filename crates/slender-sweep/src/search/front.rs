@@ -1,9 +1,13 @@
 //! The Pareto front of a sweep: the runs that no other beats in every objective.
 
-use super::pareto::{fronts, hypervolume};
+use super::pareto::{fronts_by, hypervolume};
 use super::spec::Cost;
+use crate::analysis::{MeasuredApart, Metric};
+use crate::decode::DecodeFile;
 use crate::results::{RunResult, SweepResults};
 use serde::Serialize;
+use slender_stats::Noise;
+use slender_stats::noise::BySeed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -46,6 +50,21 @@ impl Objective {
     /// Whether a larger value is better.
     pub fn larger_is_better(self) -> bool {
         self == Self::Score
+    }
+
+    /// Whether it depends on the seed.
+    fn is_of_seeds(self) -> bool {
+        matches!(self, Self::ValidLoss | Self::ValidBitsPerByte | Self::Score)
+    }
+
+    /// Why the variants of a sweep do not all compare by it; `None` if they do.
+    pub fn apart(self, results: &SweepResults) -> Option<&MeasuredApart> {
+        match self {
+            Self::ValidLoss => results.apart(&Metric::Loss),
+            Self::ValidBitsPerByte => results.apart(&Metric::BitsPerByte),
+            Self::Score => results.apart(&Metric::Average),
+            Self::DecodeMs | Self::Cost(_) => None,
+        }
     }
 
     /// Its value for a run, of whose variant a token takes `decode_ms`.
@@ -91,6 +110,8 @@ pub struct FrontPoint {
     pub runs: usize,
     /// Value of every objective, in their order.
     pub values: Vec<f64>,
+    /// Smallest and largest value that was measured, where an objective was measured in rounds.
+    pub ranges: Vec<Option<[f64; 2]>>,
     /// 0 on the front, 1 on the front of the rest, and so on.
     pub rank: usize,
 }
@@ -102,6 +123,9 @@ pub struct Front {
     pub objectives: Vec<&'static str>,
     /// For every objective, whether a larger value is better.
     pub larger_is_better: Vec<bool>,
+    /// For every objective that seeds give a noise, the smallest difference that is not noise, between means
+    /// over the fewest seeds; smaller ones count as equal.
+    pub noise: Vec<Option<f64>>,
     /// The points, by rank and then by the last objective.
     pub points: Vec<FrontPoint>,
     /// Names of runs that were left out, and why.
@@ -113,6 +137,10 @@ pub struct Front {
 
 /// Compares the fully trained runs of a sweep; `variants` names the variant of each run.
 ///
+/// A variant beats another if it is better in some objective and worse in none. What differs by less than the
+/// noise between seeds, or times whose rounds overlap, counts as equal; where there is one seed, means
+/// are compared as they are.
+///
 /// The time of decoding is that of any run of the variant that was measured: seeds do not change it. That all
 /// were measured alike is the caller's to see to, with [`crate::decode_work`].
 pub fn front(
@@ -120,12 +148,13 @@ pub fn front(
     objectives: &[Objective],
     variants: &BTreeMap<String, String>,
 ) -> Front {
-    let mut sums: BTreeMap<String, (usize, Vec<f64>)> = BTreeMap::new();
+    // Values of every objective by seed.
+    let mut seen: BTreeMap<String, Vec<Vec<(u64, f64)>>> = BTreeMap::new();
     let mut left_out = Vec::new();
     let variant_of = |run: &RunResult| variants.get(&run.name).unwrap_or(&run.name).clone();
-    let decode_ms: BTreeMap<String, f64> = (results.runs.iter())
+    let decode: BTreeMap<String, &DecodeFile> = (results.runs.iter())
         .filter(|run| run.state.is_trained())
-        .filter_map(|run| Some((variant_of(run), run.decode.as_ref()?.decode_ms)))
+        .filter_map(|run| Some((variant_of(run), run.decode.as_ref()?)))
         .collect();
     for run in &results.runs {
         if !run.state.is_trained() {
@@ -141,7 +170,7 @@ pub fn front(
         let variant = variant_of(run);
         let mut values = Vec::with_capacity(objectives.len());
         for objective in objectives {
-            match objective.of(run, decode_ms.get(&variant).copied()) {
+            match objective.of(run, decode.get(&variant).map(|file| file.decode_ms)) {
                 Some(value) => values.push(value),
                 None => left_out.push((run.name.clone(), format!("it has no {objective}"))),
             }
@@ -149,21 +178,42 @@ pub fn front(
         if values.len() < objectives.len() {
             continue;
         }
-        let (count, sum) = sums
+        let own = seen
             .entry(variant)
-            .or_insert_with(|| (0, vec![0.0; values.len()]));
-        *count += 1;
-        for (sum, value) in sum.iter_mut().zip(values) {
-            *sum += value;
+            .or_insert_with(|| vec![Vec::new(); values.len()]);
+        for (all, value) in own.iter_mut().zip(values) {
+            all.push((run.seed, value));
         }
     }
-    let mut points: Vec<FrontPoint> = (sums.into_iter())
-        .map(|(name, (runs, sum))| FrontPoint {
-            name,
-            runs,
-            values: sum.iter().map(|sum| sum / runs as f64).collect(),
-            rank: 0,
+    let noise: Vec<Option<Noise>> = (objectives.iter().enumerate())
+        .map(|(index, objective)| {
+            let by_seed = seen
+                .values()
+                .map(|own| own[index].iter().copied().collect());
+            let by_seed: Vec<BySeed> = by_seed.collect();
+            Noise::of(&by_seed).filter(|_| objective.is_of_seeds())
         })
+        .collect();
+    let range = |name: &str, objective: &Objective| {
+        let file = decode
+            .get(name)
+            .filter(|_| *objective == Objective::DecodeMs)?;
+        Some([file.low_ms, file.high_ms])
+    };
+    let mut points: Vec<FrontPoint> = (seen.into_iter())
+        .map(|(name, own)| FrontPoint {
+            runs: own[0].len(),
+            values: (own.iter())
+                .map(|all| all.iter().map(|(_, value)| value).sum::<f64>() / all.len() as f64)
+                .collect(),
+            ranges: objectives.iter().map(|o| range(&name, o)).collect(),
+            rank: 0,
+            name,
+        })
+        .collect();
+    let fewest = points.iter().map(|point| point.runs).min().unwrap_or(0);
+    let floors: Vec<Option<f64>> = (noise.iter())
+        .map(|noise| Some((*noise)?.least_significant_difference(fewest, fewest)))
         .collect();
     let small = |point: &FrontPoint| -> Vec<f64> {
         let pairs = point.values.iter().zip(objectives);
@@ -172,7 +222,33 @@ pub fn front(
             .collect()
     };
     let places: Vec<Vec<f64>> = points.iter().map(small).collect();
-    for (rank, front) in fronts(&places).into_iter().enumerate() {
+    // −1 where `a` is better in an objective, 1 where it is worse, 0 where they cannot be told apart.
+    let order = |a: usize, b: usize, index: usize| -> i32 {
+        let (left, right) = (places[a][index], places[b][index]);
+        let one = &points[a];
+        let other = &points[b];
+        let level = match (one.ranges[index], other.ranges[index], noise[index]) {
+            (Some([low, high]), Some([other_low, other_high]), _) => {
+                low <= other_high && other_low <= high
+            }
+            (_, _, Some(noise)) => {
+                let floor = noise.least_significant_difference(one.runs, other.runs);
+                (left - right).abs() <= floor
+            }
+            _ => left == right,
+        };
+        match (level, left < right) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    };
+    let beats = |a: usize, b: usize| {
+        let orders = || (0..objectives.len()).map(|index| order(a, b, index));
+        orders().all(|way| way <= 0) && orders().any(|way| way < 0)
+    };
+    let ranked = fronts_by(points.len(), &beats);
+    for (rank, front) in ranked.into_iter().enumerate() {
         for index in front {
             points[index].rank = rank;
         }
@@ -193,6 +269,7 @@ pub fn front(
             .map(|objective| objective.name())
             .collect(),
         larger_is_better: objectives.iter().map(|o| o.larger_is_better()).collect(),
+        noise: floors,
         points,
         left_out,
         hypervolume: volume,

@@ -14,12 +14,23 @@ pub fn dominates(a: &[f64], b: &[f64]) -> bool {
 /// The fronts of `points`, best first, as indices in ascending order: nothing in a front is dominated by
 /// anything in it or in a later one.
 pub fn fronts(points: &[Vec<f64>]) -> Vec<Vec<usize>> {
-    let mut left: Vec<usize> = (0..points.len()).collect();
+    fronts_by(points.len(), &|a, b| dominates(&points[a], &points[b]))
+}
+
+/// The fronts of `count` points, of which `dominates` says whether the first beats the second.
+///
+/// Where values are only known within a spread, "no worse" is not transitive, and points may beat each other
+/// in a circle; those are one front.
+pub fn fronts_by(count: usize, dominates: &dyn Fn(usize, usize) -> bool) -> Vec<Vec<usize>> {
+    let mut left: Vec<usize> = (0..count).collect();
     let mut fronts = Vec::new();
     while !left.is_empty() {
-        let beaten =
-            |index: &usize| (left.iter()).any(|by| dominates(&points[*by], &points[*index]));
-        let (later, front): (Vec<usize>, Vec<usize>) = left.iter().partition(|index| beaten(index));
+        let beaten = |index: &usize| left.iter().any(|by| dominates(*by, *index));
+        let (mut later, mut front): (Vec<usize>, Vec<usize>) =
+            left.iter().partition(|index| beaten(index));
+        if front.is_empty() {
+            front = std::mem::take(&mut later);
+        }
         fronts.push(front);
         left = later;
     }

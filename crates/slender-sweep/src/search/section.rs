@@ -43,8 +43,8 @@ fn known<'de, D: Deserializer<'de>, T: Deserialize<'de>>(name: String) -> Result
     T::deserialize(name.into_deserializer())
 }
 
-fn known_metric<'de, D: Deserializer<'de>>(from: D) -> Result<Metric, D::Error> {
-    known::<D, Metric>(String::deserialize(from)?)
+fn known_metric<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Metric>, D::Error> {
+    known::<D, Metric>(String::deserialize(from)?).map(Some)
 }
 
 fn known_costs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Cost>, D::Error> {
@@ -59,7 +59,7 @@ pub struct SearchSection {
     method: Option<Method>,
     /// The loss that trials are compared by.
     #[serde(default, deserialize_with = "known_metric")]
-    metric: Metric,
+    metric: Option<Metric>,
     /// Further quantities to be kept small.
     #[serde(default, deserialize_with = "known_costs")]
     objectives: Vec<Cost>,
@@ -107,15 +107,28 @@ pub fn read_search(file: &mut SweepFile) -> Result<Option<Search>, ConfigError> 
     Ok(Some(search))
 }
 
-/// Refuses a search among runs that measure no validation loss.
+/// Refuses a search among runs that measure no validation loss, and one by nats per token among tokenizers.
 ///
 /// # Errors
-/// The first run without text for validation.
+/// The first run without text for validation; `search.metric`.
 pub fn check_measured(file: &SweepFile, runs: &[Expanded]) -> Result<(), ConfigError> {
     let measured = |config: &Config| {
         let mut sources = config.data.sources.iter();
         config.data.valid_fraction > 0.0 || sources.any(|source| source.role == SourceRole::Valid)
     };
+    let section = file.section::<SearchSection>("search")?;
+    let by_loss = section.is_some_and(|own| own.metric == Some(Metric::ValidLoss));
+    let other = |run: &Expanded| run.config.data.tokenizer != runs[0].config.data.tokenizer;
+    if by_loss && runs.iter().any(other) {
+        return Err(ConfigError::Invalid(vec![Problem {
+            origin: file.merged().origin("search.metric"),
+            key: "search.metric".into(),
+            message:
+                "`valid_loss` is in nats per token, which do not compare across the tokenizers that are searched"
+                    .into(),
+            hint: Some("give \"valid_bits_per_byte\", or leave metric out".into()),
+        }]));
+    }
     let Some(run) = runs.iter().find(|run| !measured(&run.config)) else {
         return Ok(());
     };
@@ -128,6 +141,11 @@ pub fn check_measured(file: &SweepFile, runs: &[Expanded]) -> Result<(), ConfigE
         ),
         hint: Some("set data.valid_fraction, or add a source with role = \"valid\"".into()),
     }]))
+}
+
+/// Whether a key of the configuration decides how text becomes tokens.
+pub(super) fn is_of_tokenizer(key: &str) -> bool {
+    key == "data" || key == "data.tokenizer" || key.starts_with("data.tokenizer.")
 }
 
 /// Most trials that a search may have.
@@ -163,7 +181,12 @@ impl SearchSection {
         };
         let mut spec = SearchSpec {
             method: self.method.unwrap_or_default(),
-            metric: self.metric,
+            metric: self
+                .metric
+                .unwrap_or(match space.keys().any(|key| is_of_tokenizer(key)) {
+                    true => Metric::ValidBitsPerByte,
+                    false => Metric::ValidLoss,
+                }),
             costs: self.objectives.clone(),
             eta: self.eta,
             min_share: self.min_budget.unwrap_or_else(default_share),

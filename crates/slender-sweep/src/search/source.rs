@@ -3,6 +3,7 @@
 //! What is remembered from one question to the next is a copy of what the directories said; asking
 //! afresh gives the same answer.
 
+use super::section::is_of_tokenizer;
 use super::spec::{Metric, SearchSpec};
 use super::trial::{Decision, Trial};
 use crate::jobs::{Job, JobSource, Next};
@@ -72,8 +73,29 @@ impl SearchSource {
         &self.spec
     }
 
+    /// What trials are compared by: nats per token do not compare across tokenizers, so where those vary it
+    /// is bits per byte.
+    pub fn metric(&self, state: &SweepState) -> Metric {
+        let of = |run: &RunView| -> Vec<(String, Value)> {
+            let axes = run.entry.axes.iter();
+            let own = axes.filter(|(key, _)| is_of_tokenizer(key));
+            own.map(|(key, value)| (key.clone(), value.clone()))
+                .collect()
+        };
+        let first = state.runs.first().map(of);
+        match state.runs.iter().any(|run| Some(of(run)) != first) {
+            true => Metric::ValidBitsPerByte,
+            false => self.spec.metric,
+        }
+    }
+
     /// The runs as the scheduler sees them, in the order of the sweep.
     pub fn trials(&mut self, state: &SweepState) -> Vec<Trial> {
+        let metric = self.metric(state);
+        let value = |loss: f64, bits: Option<f64>| match metric {
+            Metric::ValidLoss => Some(loss),
+            Metric::ValidBitsPerByte => bits,
+        };
         let groups = groups(&self.spec, state.runs.iter().map(|run| &run.entry));
         let mut trials = Vec::with_capacity(state.runs.len());
         for (run, group) in state.runs.iter().zip(groups) {
@@ -83,11 +105,11 @@ impl SearchSource {
             let mut losses = BTreeMap::new();
             if let Some(status) = status {
                 for (step, (loss, bits)) in self.pauses(run) {
-                    losses.extend(self.value(loss, bits).map(|value| (step, value)));
+                    losses.extend(value(loss, bits).map(|value| (step, value)));
                 }
                 if status.state == StatusState::Finished {
                     let loss = status.valid_loss.unwrap_or(f64::INFINITY);
-                    let value = self.value(loss, status.valid_bits_per_byte);
+                    let value = value(loss, status.valid_bits_per_byte);
                     losses.insert(total, value.unwrap_or(f64::INFINITY));
                 }
                 if matches!(status.state, StatusState::Paused | StatusState::Finished) {
@@ -125,13 +147,6 @@ impl SearchSource {
         {
             let next = losses.range(step..).next().map(|(_, loss)| *loss);
             losses.insert(step, next.unwrap_or(f64::INFINITY));
-        }
-    }
-
-    fn value(&self, loss: f64, bits: Option<f64>) -> Option<f64> {
-        match self.spec.metric {
-            Metric::ValidLoss => Some(loss),
-            Metric::ValidBitsPerByte => bits,
         }
     }
 

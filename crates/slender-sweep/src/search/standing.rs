@@ -72,7 +72,10 @@ pub struct Standing {
 /// How the search of `source` stands.
 pub fn standing(source: &mut SearchSource, state: &SweepState) -> Standing {
     let trials = source.trials(state);
-    let spec = source.spec().clone();
+    let spec = SearchSpec {
+        metric: source.metric(state),
+        ..source.spec().clone()
+    };
     let view = |(trial, run): (&Trial, &crate::state::RunView)| {
         let steps = spec.steps(trial.total);
         let loss = |step: &u64| {

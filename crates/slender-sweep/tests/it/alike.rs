@@ -273,7 +273,62 @@ fn names_are_set_apart_as_whole_words() {
     }
 }
 
-#[allow(dead_code)]
-fn front_of(results: &SweepResults, by: &[Objective]) -> slender_sweep::search::Front {
-    front(results, by, &BTreeMap::new())
+/// Rank of every variant.
+fn ranks(dir: &Path, by: &[Objective]) -> BTreeMap<String, usize> {
+    let results = collect(dir).unwrap();
+    let runs = results.runs.iter();
+    let variants = runs
+        .map(|run| (run.name.clone(), run.variant.clone()))
+        .collect();
+    let found = front(&results, by, &variants);
+    let points = found.points.into_iter();
+    points.map(|point| (point.name, point.rank)).collect()
+}
+
+#[test]
+fn losses_inside_the_noise_do_not_put_a_larger_model_on_the_front() {
+    let by = [
+        Objective::ValidBitsPerByte,
+        Objective::Cost(slender_sweep::search::Cost::ParamsTotal),
+    ];
+    let of = |gap: f64| {
+        let mut runs = pair(|run| run.sets = &["model.n_layers=4"]);
+        for run in &mut runs {
+            let own = if run.variant == "one" { 2.5 } else { 2.5 - gap };
+            run.bits = own + 0.01 * run.seed as f64 * if run.variant == "one" { 1.0 } else { -1.0 };
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let dir = make(folder.path(), &runs);
+        ranks(&dir, &by)
+    };
+    assert_eq!(of(0.005), [("one".into(), 0), ("two".into(), 1)].into());
+    assert_eq!(of(0.5), [("one".into(), 0), ("two".into(), 0)].into());
+}
+
+#[test]
+fn times_whose_rounds_overlap_count_as_equal() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |variant, bits| Made {
+        variant,
+        bits,
+        ..USUAL
+    };
+    let dir = make(folder.path(), &[made("slow", 2.0), made("quick", 2.5)]);
+    let by = [Objective::ValidLoss, Objective::DecodeMs];
+    let times = |slow: [f64; 3]| {
+        for (name, [low, middle, high]) in [("slow", slow), ("quick", [0.0030, 0.0031, 0.0033])] {
+            let setting = json!({"cpu": "A", "device": "flex", "threads": 1, "weights": "f32", "prompt_len": 16, "tokens": 64});
+            let file = json!({"format": "slender-decode/1", "decode_ms": middle, "low_ms": low, "high_ms": high, "rounds": 5, "repetitions": 3, "variants": 2, "setting": setting, "host": "h", "measured_at": 0});
+            std::fs::write(
+                dir.join(format!("runs/{name}-s0/decode.json")),
+                file.to_string(),
+            )
+            .unwrap();
+        }
+        ranks(&dir, &by)
+    };
+    let level = times([0.0031, 0.0032, 0.0034]);
+    assert_eq!(level, [("slow".into(), 0), ("quick".into(), 1)].into());
+    let apart = times([0.0041, 0.0042, 0.0044]);
+    assert_eq!(apart, [("slow".into(), 0), ("quick".into(), 0)].into());
 }

@@ -109,3 +109,55 @@ fn every_variant_gets_the_rate_that_suits_it() {
         .filter(|trial| trial.losses[1].is_some());
     assert_eq!(ended.count(), 2);
 }
+
+/// Nats per token grow with the vocabulary, bits per byte fall.
+#[test]
+fn tokenizers_are_ranked_by_bits_per_byte() {
+    for (section, place) in [
+        (
+            "[search]\nsampler = \"grid\"\neta = 2\nmin_budget = 0.5\n[search.space]\n\"data.tokenizer.vocab_size\" = [512, 1024]\n",
+            "space",
+        ),
+        (
+            "[search]\neta = 2\nmin_budget = 0.5\n[axes]\n\"data.tokenizer.vocab_size\" = [512, 1024]\n",
+            "axes",
+        ),
+    ] {
+        let (bench, options) = bench(section);
+        let script = SCRIPT
+            .replace("\nloss=", "\nvocab=$(awk '$1 == \"vocab_size\" { print $3 }' \"$config\")\nloss=$(awk -v v=\"$vocab\" 'BEGIN { print log(v) }')\nbits=$(awk -v v=\"$vocab\" 'BEGIN { print 3 - log(v) / 10 }')\nignored=")
+            .replace("\\\"bits_per_byte\\\":1.5", "\\\"bits_per_byte\\\":$bits")
+            .replace("\"valid_bits_per_byte\":1.5", "\"valid_bits_per_byte\":'\"$bits\"'");
+        std::fs::write(bench.path("searched"), script).unwrap();
+        run_sweep(&options, &Stop::new(), &|_| {}).unwrap();
+        let manifest = Manifest::read(&options.dir).unwrap().unwrap();
+        let mut source = SearchSource::of_manifest(&manifest).unwrap();
+        let state = SweepState::read(&options.dir, &ClaimOptions::default()).unwrap();
+        let found = standing(&mut source, &state);
+        assert_eq!(
+            found.search.metric,
+            slender_sweep::search::Metric::ValidBitsPerByte
+        );
+        let best = &found.trials[0];
+        assert_eq!(
+            best.axes["data.tokenizer.vocab_size"], 1024,
+            "{place}: {found:?}"
+        );
+        assert_eq!(best.state, "finished");
+        assert!(found.trials[1].losses[1].is_none(), "{place}: {found:?}");
+    }
+}
+
+#[test]
+fn nats_per_token_among_tokenizers_are_refused() {
+    let (_bench, options) = bench(
+        "[search]\nsampler = \"grid\"\nmetric = \"valid_loss\"\n[search.space]\n\"data.tokenizer.vocab_size\" = [512, 1024]\n",
+    );
+    let said = run_sweep(&options, &Stop::new(), &|_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("search.metric") && said.contains("hint: give \"valid_bits_per_byte\""),
+        "{said}"
+    );
+}

@@ -6,9 +6,12 @@ use crate::error::CliError;
 use crate::output;
 use serde_json::Value;
 use slender_sweep::search::{
-    Cost, Front, Method, Objective, SEARCH_FIELD, SearchSource, Standing, Tuned, front, standing,
+    Cost, Front, Method, Metric, Objective, SEARCH_FIELD, SearchSource, Standing, Tuned, front,
+    standing,
 };
-use slender_sweep::{ClaimOptions, Manifest, SweepError, SweepState, collect};
+use slender_sweep::{
+    ClaimOptions, Manifest, MeasuredApart, SweepError, SweepResults, SweepState, collect,
+};
 use std::path::Path;
 
 /// Prints the Pareto front of a sweep.
@@ -18,20 +21,29 @@ pub fn pareto(args: &ParetoArgs) -> Result<(), CliError> {
             "one objective has no front\n  hint: name two or more, such as --by valid_loss,train_flops".into(),
         ));
     }
+    let twice = |index: &usize| args.by[..*index].contains(&args.by[*index]);
+    if let Some(index) = (0..args.by.len()).find(twice) {
+        return Err(CliError::Usage(format!(
+            "--by names `{}` twice\n  hint: name each objective once",
+            args.by[index]
+        )));
+    }
     let variants = manifest(&args.dir)?
         .runs
         .into_iter()
         .map(|run| (run.name, run.variant))
         .collect();
     let mut results = collect(&args.dir)?;
+    comparable(&results, &args.by)?;
     let mut setting = None;
     if args.by.contains(&Objective::DecodeMs) {
         setting = decode_ms::measure(&args.dir, &results, &variants, &args.decode)?;
         results = collect(&args.dir)?;
     }
-    let found = front(&results, &args.by, &variants);
-    for (name, why) in &found.left_out {
-        output::talk(&format!("left out: {name}, {why}"));
+    let by = comparable(&results, &args.by)?;
+    let found = front(&results, &by, &variants);
+    for line in left_out(&found.left_out) {
+        output::talk(&line);
     }
     if args.json {
         let mut value = serde_json::to_value(&found).unwrap_or_default();
@@ -41,13 +53,90 @@ pub fn pareto(args: &ParetoArgs) -> Result<(), CliError> {
         }
         output::json(&value);
     } else {
-        let mut text = front_text(&found, &args.by);
+        let mut text = front_text(&found, &by);
         if let Some(setting) = setting {
             text += &format!("decode_ms: {setting}\n");
         }
         output::data(&text);
     }
+    if found.points.is_empty() {
+        let dir = args.dir.display();
+        return Err(CliError::Usage(format!(
+            "no run of {dir} is trained to its end and has all of {}\n  hint: slender sweep status {dir} shows how far the runs are",
+            names(&by).join(", ")
+        )));
+    }
     Ok(())
+}
+
+fn names(objectives: &[Objective]) -> Vec<&'static str> {
+    objectives
+        .iter()
+        .map(|objective| objective.name())
+        .collect()
+}
+
+/// The objectives that the runs can be compared by: bits per byte for nats per token where tokenizers differ.
+fn comparable(results: &SweepResults, by: &[Objective]) -> Result<Vec<Objective>, CliError> {
+    let (loss, bits) = (Objective::ValidLoss, Objective::ValidBitsPerByte);
+    let mut by = by.to_vec();
+    let differ = |apart: &MeasuredApart| apart.differs.iter().any(|what| what == "the tokenizer");
+    if let Some(index) = by.iter().position(|objective| *objective == loss)
+        && loss.apart(results).is_some_and(differ)
+    {
+        if by.contains(&bits) {
+            return Err(CliError::Usage(
+                "`valid_loss` is in nats per token, which do not compare across tokenizers\n  hint: leave it out, valid_bits_per_byte is there".into(),
+            ));
+        }
+        output::talk(
+            "valid_loss is in nats per token, which do not compare across tokenizers: valid_bits_per_byte takes its place",
+        );
+        by[index] = bits;
+    }
+    for objective in &by {
+        if let Some(apart) = objective.apart(results) {
+            return Err(CliError::Usage(format!(
+                "`{objective}` was not measured alike in all runs: they differ in {}\n  hint: compare by something else; `slender sweep report` ranks those that were measured alike",
+                apart.differs.join(", ")
+            )));
+        }
+    }
+    Ok(by)
+}
+
+/// What was left out, a line for each reason.
+fn left_out(runs: &[(String, String)]) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&(String, String)>)> = Vec::new();
+    for run in runs {
+        // Runs that stopped at different steps are one group.
+        let reason = run.1.split(" at step ").next().unwrap_or_default();
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, group)) => group.push(run),
+            None => reasons.push((reason, vec![run])),
+        }
+    }
+    let line = |(reason, group): &(&str, Vec<&(String, String)>)| match group.as_slice() {
+        [(name, why)] => format!("left out: {name}, {why}"),
+        group => {
+            let names: Vec<&str> = group
+                .iter()
+                .take(3)
+                .map(|(name, _)| name.as_str())
+                .collect();
+            let more = match group.len() - names.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let why = reason.trim_start_matches("it ");
+            format!(
+                "left out: {} runs, each {why}: {}{more}",
+                group.len(),
+                names.join(", ")
+            )
+        }
+    };
+    reasons.iter().map(line).collect()
 }
 
 fn manifest(dir: &Path) -> Result<Manifest, CliError> {
@@ -64,12 +153,19 @@ fn manifest(dir: &Path) -> Result<Manifest, CliError> {
 fn shown(value: f64, objective: Objective) -> String {
     match objective {
         Objective::ValidLoss | Objective::ValidBitsPerByte => format!("{value:.4}"),
-        Objective::DecodeMs => format!("{value:.3}"),
+        Objective::DecodeMs => significant(value),
         Objective::Score => format!("{:.2} %", 100.0 * value),
         Objective::Cost(Cost::TrainFlops | Cost::ForwardFlops) => format!("{value:.3e}"),
         Objective::Cost(Cost::DecodeBytes) => slender_config::human_bytes(value as u64),
         Objective::Cost(_) => slender_config::human_count(value),
     }
+}
+
+/// Four significant digits without an exponent.
+fn significant(value: f64) -> String {
+    let magnitude = value.abs().max(1e-12).log10().floor() as i32;
+    let digits = (3 - magnitude).clamp(0, 12) as usize;
+    format!("{value:.digits$}")
 }
 
 fn front_text(found: &Front, objectives: &[Objective]) -> String {
@@ -82,8 +178,20 @@ fn front_text(found: &Front, objectives: &[Objective]) -> String {
     rows[0].push("front".into());
     for point in &found.points {
         let mut row = vec![point.name.clone(), point.runs.to_string()];
-        let values = point.values.iter().zip(objectives);
-        row.extend(values.map(|(value, objective)| shown(*value, *objective)));
+        let values = point.values.iter().zip(objectives).zip(&point.ranges);
+        row.extend(values.map(|((value, objective), range)| {
+            let value = shown(*value, *objective);
+            match range {
+                Some([low, high]) => {
+                    format!(
+                        "{value} ({} to {})",
+                        shown(*low, *objective),
+                        shown(*high, *objective)
+                    )
+                }
+                None => value,
+            }
+        }));
         row.push(if point.rank == 0 {
             "yes".into()
         } else {
@@ -95,8 +203,21 @@ fn front_text(found: &Front, objectives: &[Objective]) -> String {
     if let Some(volume) = found.hypervolume {
         text += &format!("hypervolume: {volume:.3} of the box between best and worst\n");
     }
-    if found.points.is_empty() {
-        text += "no run is trained to its end\n";
+    for (objective, floor) in objectives.iter().zip(&found.noise) {
+        if let Some(floor) = floor {
+            text += &match objective {
+                Objective::Score => format!(
+                    "score: seeds alone make differences of up to {:.2} points, which count as none\n",
+                    100.0 * floor
+                ),
+                _ => format!(
+                    "{objective}: seeds alone make differences of up to {floor:.4}, which count as none\n"
+                ),
+            };
+        }
+    }
+    if objectives.contains(&Objective::DecodeMs) {
+        text += "decode_ms: the lowest and highest of the rounds in brackets; times that overlap count as equal\n";
     }
     text
 }
@@ -181,6 +302,9 @@ fn standing_text(found: &Standing) -> String {
         rows.push(row);
     }
     let mut text = columns(&rows, 2);
+    if found.search.metric == Metric::ValidBitsPerByte {
+        text += "losses are in bits per byte\n";
+    }
     for tuned in &found.tuned {
         text += &tuned_text(tuned);
     }
