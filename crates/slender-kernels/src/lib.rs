@@ -33,7 +33,7 @@ pub use block::{
 pub use device::{DeviceError, open_device};
 pub use embedding::embedding;
 pub use ffn::{gelu, relu, swiglu};
-pub use fused::{exp_slice, on_device as has_kernels};
+pub use fused::{arithmetic, exp_slice, on_device as has_kernels};
 pub use linear::linear;
 pub use loss::{IGNORE, cross_entropy, log_probs};
 pub use measure::{Product, memory_speed, product_speed};

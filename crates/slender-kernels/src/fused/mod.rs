@@ -238,6 +238,18 @@ pub fn on_device(device: &Device) -> bool {
     enabled() && matches!(plain.as_dispatch(), DispatchDevice::Flex(_))
 }
 
+/// What of the program decides how sums are rounded on `device`: which kernels, and on a CPU the instruction
+/// set. Numbers of two such settings differ in their last digits.
+pub fn arithmetic(device: &Device) -> String {
+    let kernels = if on_device(device) { "fused" } else { "plain" };
+    let isa = match simd::isa() {
+        simd::Isa::Avx512 => "avx512",
+        simd::Isa::Avx2 => "avx2",
+        simd::Isa::Baseline => "baseline",
+    };
+    format!("{kernels} kernels, {isa} of {}", std::env::consts::ARCH)
+}
+
 /// Whether the fused kernels serve this tensor: f32 on such a device.
 pub(crate) fn applies<const R: usize>(tensor: &Tensor<R>) -> bool {
     tensor.dtype() == DType::F32 && on_device(&tensor.device())
