@@ -37,6 +37,19 @@ pub fn means(strata: &[Vec<f64>]) -> Vec<f64> {
     (0..DRAWS).into_par_iter().map(draw).collect()
 }
 
+/// Any statistic of `n` observations, on [`DRAWS`] samples drawn anew; `of` is given the places drawn.
+pub fn statistics(n: usize, of: impl Fn(&[usize]) -> f64 + Sync) -> Vec<f64> {
+    let draw = |draw: usize| {
+        let mut random = ChaCha8Rng::seed_from_u64(SEED);
+        random.set_stream(draw as u64);
+        let places: Vec<usize> = (0..n)
+            .map(|_| ((u64::from(random.next_u32()) * n as u64) >> 32) as usize)
+            .collect();
+        of(&places)
+    };
+    (0..DRAWS).into_par_iter().map(draw).collect()
+}
+
 /// The interval that holds the middle `level` (such as 0.95) of the draws.
 pub fn interval(mut draws: Vec<f64>, level: f64) -> (f64, f64) {
     draws.sort_by(f64::total_cmp);
@@ -87,6 +100,13 @@ mod tests {
     fn tasks_weigh_the_same_whatever_their_size() {
         let strata = [vec![1.0; 10], vec![0.0; 1000]];
         assert!(means(&strata).iter().all(|x| *x == 0.5));
+    }
+
+    #[test]
+    fn a_statistic_is_of_the_same_draws_as_a_mean() {
+        let values: Vec<f64> = (0..50).map(|i| f64::from(i * i)).collect();
+        let mean = |places: &[usize]| places.iter().map(|&i| values[i]).sum::<f64>() / 50.0;
+        assert_eq!(statistics(50, mean), means(std::slice::from_ref(&values)));
     }
 
     #[test]
