@@ -120,7 +120,11 @@ impl HfConfig {
     /// As [`HfConfig::read`].
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, FormatError> {
         let bad = |message: String| FormatError::malformed(path, message);
-        let json: Value = serde_json::from_slice(text).map_err(|error| bad(error.to_string()))?;
+        let json: Value = serde_json::from_slice(text).map_err(|error| {
+            bad(format!(
+                "not JSON: {error}\n  hint: the file is empty or damaged; fetch or copy the model's folder again"
+            ))
+        })?;
         let number = |key: &str| {
             let number = json.get(key).and_then(Value::as_u64)?;
             usize::try_from(number).ok()

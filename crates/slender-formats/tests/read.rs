@@ -212,6 +212,18 @@ fn what_is_not_computed_is_refused_by_name() {
 }
 
 #[test]
+fn a_config_that_is_no_json_says_the_way_out() {
+    for text in ["", "{\"a\":"] {
+        let error = HfConfig::parse(Path::new("c"), text.as_bytes()).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("c: not JSON: ") && error.contains("hint: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn sharing_is_expanded_in_its_order_of_execution() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = Checkpoint::read(&blob("llama2c/v1")).unwrap();
