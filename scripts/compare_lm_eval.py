@@ -196,7 +196,8 @@ def compare(args):
     samples, report = args.work / "slender.jsonl", args.work / "slender.json"
     command = [
         args.slender, "eval", str(args.model), "--tasks", ",".join(names), "--data-dir", str(args.bench),
-        "--split", "sciq=validation", "--limit", str(args.limit), "--samples", str(samples), "--json",
+        "--limit", str(args.limit), "--samples", str(samples), "--json",
+        *(["--split", "sciq=validation"] if "sciq" in names else []),
         "--threads", str(args.threads), "--no-cache", *args.extra,
     ]  # fmt: skip
     if args.num_fewshot:

@@ -162,6 +162,7 @@ pub(crate) const OPERATIONAL: &[&str] = &[
     "train.recompute",
     "data.cache_dir",
     "eval.data_dir",
+    "eval.allow_altered",
     "eval.tasks",
     "eval.tasks_every",
     "eval.limit",

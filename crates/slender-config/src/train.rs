@@ -138,6 +138,8 @@ pub struct EvalConfig {
     pub limit: usize,
     /// Folder with `<task>/<split>.jsonl`, relative to the config file that names it. Unset: the hub. `builtin` names the slices shipped with slender.
     pub data_dir: Option<PathBuf>,
+    /// Score examples that differ from the published split instead of refusing them; the result says so.
+    pub allow_altered: bool,
 }
 
 impl Default for EvalConfig {
@@ -149,6 +151,7 @@ impl Default for EvalConfig {
             tasks_every: 0,
             limit: 0,
             data_dir: None,
+            allow_altered: false,
         }
     }
 }

@@ -11,10 +11,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::EvalError;
-use crate::means::{Score, sets, strata};
+use crate::means::{Score, group_label, sets, strata};
 use crate::metrics::mean;
+use crate::perplexity::count_words;
 use crate::records::ExampleRecord;
-use crate::tasks::{self, Metric};
+use crate::tasks::{self, Metric, Output};
 use slender_stats::bootstrap;
 pub use slender_stats::mcnemar;
 
@@ -63,11 +64,59 @@ pub struct Comparison {
 /// Compares the records of two models.
 ///
 /// # Errors
-/// No task in common, or a task whose examples are not the same.
+/// No task in common that this program knows, or a task whose examples are not the same.
 pub fn compare(
     a: (&str, &[ExampleRecord]),
     b: (&str, &[ExampleRecord]),
 ) -> Result<Comparison, EvalError> {
+    let (mut pairs, mut notes) = pairs(a, b)?;
+    pairs.retain(|pair| {
+        let known = tasks::find(pair.task).is_ok();
+        if !known {
+            notes.push(format!(
+                "{} is no task of this program: not compared",
+                pair.task
+            ));
+        }
+        known
+    });
+    if pairs.is_empty() {
+        return Err(EvalError::Compare(
+            "this program knows none of the tasks that the two results have in common\n  hint: `slender eval list` shows the tasks"
+                .into(),
+        ));
+    }
+    let mut rows: Vec<Difference> = Vec::new();
+    for pair in &pairs {
+        rows.extend(task_rows(pair.task, &pair.left, &pair.right));
+    }
+    holm(&mut rows);
+    rows.extend(mean_rows(&pairs));
+    Ok(Comparison {
+        format: "slender-compare/1",
+        a: a.0.to_owned(),
+        b: b.0.to_owned(),
+        rows,
+        notes,
+    })
+}
+
+/// Whether two models' records are of the same examples.
+///
+/// # Errors
+/// No task in common, or a task whose examples are not the same.
+pub(crate) fn check(
+    a: (&str, &[ExampleRecord]),
+    b: (&str, &[ExampleRecord]),
+) -> Result<(), EvalError> {
+    pairs(a, b).map(|_| ())
+}
+
+/// The tasks that both have, and what is to be noted of the others.
+fn pairs<'a>(
+    a: (&str, &'a [ExampleRecord]),
+    b: (&str, &'a [ExampleRecord]),
+) -> Result<(Vec<Pair<'a>>, Vec<String>), EvalError> {
     let (left, right) = (by_task(a.1), by_task(b.1));
     let mut notes = Vec::new();
     for (name, own, other) in [(a.0, &left, &right), (b.0, &right, &left)] {
@@ -91,19 +140,7 @@ pub fn compare(
                 .into(),
         ));
     }
-    let mut rows: Vec<Difference> = Vec::new();
-    for pair in &pairs {
-        rows.extend(task_rows(pair.task, &pair.left, &pair.right));
-    }
-    holm(&mut rows);
-    rows.extend(mean_rows(&pairs));
-    Ok(Comparison {
-        format: "slender-compare/1",
-        a: a.0.to_owned(),
-        b: b.0.to_owned(),
-        rows,
-        notes,
-    })
+    Ok((pairs, notes))
 }
 
 /// The examples of a task that both models answered, in the same order.
@@ -173,6 +210,9 @@ fn task_rows(task: &str, left: &[ExampleRecord], right: &[ExampleRecord]) -> Vec
     let Ok(known) = tasks::find(task) else {
         return Vec::new();
     };
+    if known.output == Output::Text {
+        return text_rows(task, left, right);
+    }
     let mut rows = Vec::new();
     let scored = |score: Score| {
         let values = |records: &[ExampleRecord]| -> Option<Vec<f64>> {
@@ -205,7 +245,62 @@ fn task_rows(task: &str, left: &[ExampleRecord], right: &[ExampleRecord]) -> Vec
             rows.push(difference(task, name, &a, &b));
         }
     }
+    if known.reports(Metric::Perplexity) {
+        let one = |_: &ExampleRecord| 1;
+        rows.push(ratio(task, "perplexity", (left, right), &one, f64::exp));
+    }
     rows
+}
+
+/// The scores of whole texts: sums of log-likelihoods over sums of words and bytes, as the task's own metrics.
+fn text_rows(task: &str, left: &[ExampleRecord], right: &[ExampleRecord]) -> Vec<Difference> {
+    let words = |r: &ExampleRecord| r.choices.first().map_or(0, |text| count_words(text));
+    let bytes = |r: &ExampleRecord| r.choices.first().map_or(0, String::len);
+    let bits = |nats: f64| nats / std::f64::consts::LN_2;
+    let both = (left, right);
+    vec![
+        ratio(task, "word_perplexity", both, &words, f64::exp),
+        ratio(task, "byte_perplexity", both, &bytes, f64::exp),
+        ratio(task, "bits/byte", both, &bytes, bits),
+    ]
+}
+
+/// `of(Σ −log-likelihood / Σ count)` of both models; each draw of the bootstrap takes the same texts from both.
+fn ratio(
+    task: &str,
+    score: &str,
+    (left, right): (&[ExampleRecord], &[ExampleRecord]),
+    count: &dyn Fn(&ExampleRecord) -> usize,
+    of: fn(f64) -> f64,
+) -> Difference {
+    let nats = |records: &[ExampleRecord]| -> Vec<f64> {
+        let of_record = |r: &ExampleRecord| -r.log_likelihoods.iter().sum::<f64>();
+        records.iter().map(of_record).collect()
+    };
+    let (a, b) = (nats(left), nats(right));
+    let counts: Vec<f64> = left.iter().map(|record| count(record) as f64).collect();
+    let over = |nats: &[f64], places: &[usize]| {
+        let sum = |values: &[f64]| places.iter().map(|&i| values[i]).sum::<f64>();
+        of(sum(nats) / sum(&counts))
+    };
+    let draws = bootstrap::statistics(counts.len(), |places| over(&b, places) - over(&a, places));
+    let all: Vec<usize> = (0..counts.len()).collect();
+    let (a, b) = (over(&a, &all), over(&b, &all));
+    let p = bootstrap::p_value(&draws);
+    let (low, high) = bootstrap::interval(draws, 0.95);
+    Difference {
+        over: task.to_owned(),
+        score: score.to_owned(),
+        n: counts.len(),
+        a,
+        b,
+        difference: b - a,
+        low,
+        high,
+        p,
+        p_holm: None,
+        only: None,
+    }
 }
 
 /// One line from the paired values of the examples.
@@ -267,9 +362,12 @@ fn mean_rows(pairs: &[Pair<'_>]) -> Vec<Difference> {
                 over: match (over, with_boolq) {
                     ("tasks", false) if has_boolq => "mean without boolq".to_owned(),
                     ("tasks", _) => "mean".to_owned(),
-                    (group, _) => group.to_owned(),
+                    (group, _) => group_label(group, names.len()),
                 },
-                score: score.name().to_owned(),
+                score: match score {
+                    Score::BitsPerByte => "bits/byte".to_owned(),
+                    _ => score.name().to_owned(),
+                },
                 n: names.len(),
                 a: average(&a),
                 b: average(&b),
@@ -349,7 +447,7 @@ impl fmt::Display for Comparison {
         }
         writeln!(
             f,
-            "accuracies in percent; bits/byte of the right answer: less is better; margin in nats"
+            "accuracies in percent; bits/byte (of the right answer, or of the text) and perplexities: less is better; margin in nats"
         )?;
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
@@ -359,7 +457,8 @@ impl fmt::Display for Comparison {
 }
 
 fn cells(row: &Difference) -> [String; 11] {
-    let share = !matches!(row.score.as_str(), "bits/byte" | "margin");
+    let other = ["bits/byte", "margin"].contains(&row.score.as_str());
+    let share = !other && !row.score.ends_with("perplexity");
     let (factor, digits) = if share { (100.0, 1) } else { (1.0, 3) };
     let number = |x: f64| format!("{:.digits$}", factor * x);
     let signed = |x: f64| format!("{:+.digits$}", factor * x);
@@ -477,6 +576,75 @@ mod tests {
             text.contains("mean without boolq") && text.contains("+10.0"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn texts_are_compared_by_the_numbers_that_an_evaluation_reports() {
+        let of = |task: &str, better: f64| -> Vec<ExampleRecord> {
+            let text = |i: usize| "a word ".repeat(1 + i % 7);
+            (0..40)
+                .map(|i| ExampleRecord {
+                    choices: vec![text(i)],
+                    continuations: vec![text(i)],
+                    bytes: vec![text(i).len()],
+                    tokens: vec![text(i).len()],
+                    log_likelihoods: vec![(better - 2.0) * (1 + i % 7) as f64 - (i % 3) as f64],
+                    bits_per_byte: None,
+                    ..record(task, i, i % 2 == 0)
+                })
+                .collect()
+        };
+        for (name, scores) in [
+            (
+                "wikitext",
+                [
+                    ("word_perplexity", "word_perplexity"),
+                    ("bits/byte", "bits_per_byte"),
+                ]
+                .as_slice(),
+            ),
+            ("lambada_openai", &[("perplexity", "perplexity")]),
+        ] {
+            let (a, b) = (of(name, 0.0), of(name, 0.5));
+            let task = tasks::find(name).unwrap();
+            let reported = |records: &[ExampleRecord], metric: &str| {
+                let all = crate::measure::measure(task, records);
+                all.into_iter()
+                    .find(|(name, _)| name == metric)
+                    .unwrap()
+                    .1
+                    .value
+            };
+            let result = compare(("a", &a), ("b", &b)).unwrap();
+            for (score, metric) in scores {
+                let row = row(&result, name, score);
+                assert!((row.a - reported(&a, metric)).abs() < 1e-12, "{row:?}");
+                assert!((row.b - reported(&b, metric)).abs() < 1e-12, "{row:?}");
+                assert!(
+                    row.low <= row.difference && row.difference <= row.high,
+                    "{row:?}"
+                );
+                assert!(row.high < 0.0 && row.p < 0.01, "{row:?}");
+            }
+            let same = compare(("a", &a), ("a", &a)).unwrap();
+            assert!(same.rows.iter().all(|row| row.p == 1.0), "{same}");
+        }
+    }
+
+    #[test]
+    fn unknown_tasks_are_noted() {
+        let mut a = model("piqa", 10, |i| i < 5);
+        a.extend(model("made_up", 10, |_| true));
+        let result = compare(("a", &a), ("a", &a)).unwrap();
+        assert!(
+            result.notes[0].contains("made_up is no task of this program"),
+            "{:?}",
+            result.notes
+        );
+        let error = compare(("a", &a[10..]), ("a", &a[10..]))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("knows none of the tasks"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::EvalError;
@@ -13,6 +14,9 @@ use crate::example::Example;
 use crate::hub;
 use crate::row::Row;
 use crate::tasks::{self, Known, Output, Task};
+
+/// The split of few-shot examples.
+pub(crate) const POOL: &str = "train";
 
 /// Where examples come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +51,24 @@ impl DataSource {
     }
 }
 
+/// How the content of a file compares with the published split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Every example is that of a known copy.
+    #[serde(rename = "known")]
+    Known,
+    /// No hash of this split is known; at most the number of examples was compared.
+    #[default]
+    #[serde(rename = "not checked")]
+    Unchecked,
+    /// Another number of examples, or an example that no known copy has.
+    #[serde(rename = "altered")]
+    Altered,
+    /// A slice that ships with the program.
+    #[serde(rename = "fixture")]
+    Fixture,
+}
+
 /// What to do with examples that are not those of any known copy of the split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Altered {
@@ -55,6 +77,21 @@ pub enum Altered {
     /// Score them and say so beside the result.
     #[default]
     Report,
+}
+
+/// Where few-shot examples came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// File, or repository and file.
+    pub origin: String,
+    /// BLAKE3 of the file's bytes, in hex.
+    pub blake3: String,
+    /// Hash of every request and right answer.
+    pub digest: String,
+    /// Number of examples.
+    pub examples: usize,
+    /// How it compares with the published split.
+    pub content: Content,
 }
 
 /// The examples of one task and what is known of their origin.
@@ -74,6 +111,10 @@ pub struct TaskData {
     pub digest: String,
     /// Whether this is a shipped slice.
     pub fixture: bool,
+    /// How it compares with the published split.
+    pub content: Content,
+    /// Where its few-shot examples came from, where that is another split.
+    pub pool: Option<Pool>,
     /// What a reader of the scores must know: another number of examples, another copy of the data.
     pub warnings: Vec<String>,
 }
@@ -99,6 +140,47 @@ impl TaskData {
         altered: Altered,
     ) -> Result<Self, EvalError> {
         let split = split.unwrap_or(task.split);
+        let mut data = Self::read(task, source, split)?;
+        if split != task.split {
+            data.warnings.push(format!(
+                "scored on the {split} split, content not checked; the harness scores {}",
+                task.split
+            ));
+        } else if !data.fixture {
+            data.check(task, altered)?;
+        }
+        Ok(data)
+    }
+
+    /// Loads the train split, from which few-shot examples are drawn, and compares its number of examples
+    /// with the published one.
+    ///
+    /// # Errors
+    /// As [`TaskData::load_split`].
+    pub fn load_pool(
+        task: &'static Task,
+        source: &DataSource,
+        altered: Altered,
+    ) -> Result<Self, EvalError> {
+        let mut data = Self::read(task, source, POOL)?;
+        let published = tasks::published_train(task.name);
+        match published {
+            Some(sizes) if !sizes.contains(&data.examples.len()) => {
+                let problem = format!(
+                    "{} has {} examples, the published {POOL} split has {}",
+                    data.origin,
+                    data.examples.len(),
+                    sizes[0]
+                );
+                data.altered(task, problem, altered)?;
+            }
+            _ => data.warnings.push("content not checked".to_owned()),
+        }
+        Ok(data)
+    }
+
+    /// The examples of a split as they are.
+    fn read(task: &'static Task, source: &DataSource, split: &str) -> Result<Self, EvalError> {
         let (rows, origin, blake3) = match source {
             DataSource::Builtin => {
                 let (Some(fixture), true) = (task.fixture, split == task.split) else {
@@ -113,28 +195,16 @@ impl TaskData {
             }
             DataSource::Dir(dir) => {
                 let path = locate(task, dir, split)?;
-                let text = std::fs::read_to_string(&path).map_err(|source| EvalError::Io {
-                    verb: "read",
-                    path: path.clone(),
-                    source,
-                })?;
+                let (text, hash) = read_hashed(&path)?;
                 let origin = path.display().to_string();
-                let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-                (parse_text(task, &path, &text, &origin)?, origin, hash)
+                let rows = parse_text(task, &path, &text, &origin)?;
+                (rows, origin, hash.to_hex().to_string())
             }
             DataSource::Hub => hub::fetch(task, split)?,
         };
         let fixture = *source == DataSource::Builtin;
         let mut data = Self::from_rows(task, &rows, origin, blake3, fixture)?;
         split.clone_into(&mut data.split);
-        if split != task.split {
-            data.warnings.push(format!(
-                "scored on the {split} split; the harness scores {}",
-                task.split
-            ));
-        } else if !fixture {
-            data.check(task, altered)?;
-        }
         Ok(data)
     }
 
@@ -178,34 +248,80 @@ impl TaskData {
             origin,
             blake3,
             fixture,
+            content: if fixture {
+                Content::Fixture
+            } else {
+                Content::Unchecked
+            },
+            pool: None,
             warnings: caveat.map(str::to_owned).into_iter().collect(),
         })
     }
 
+    /// Records the split that few-shot examples came from.
+    pub(crate) fn drawn_from(&mut self, pool: TaskData) {
+        let said = pool.warnings.into_iter();
+        self.warnings
+            .extend(said.map(|warning| format!("few-shot examples: {warning}")));
+        self.pool = Some(Pool {
+            origin: pool.origin,
+            blake3: pool.blake3,
+            digest: pool.digest,
+            examples: pool.examples.len(),
+            content: pool.content,
+        });
+    }
+
     /// Compares the examples with the known copies of the split.
     fn check(&mut self, task: &Task, altered: Altered) -> Result<(), EvalError> {
-        let found = tasks::known(task.name, &self.digest);
         let counted = self.examples.len() == task.examples;
-        let problem = match found {
+        let unseen = match tasks::known(task.name, &self.digest) {
             Known::Yes { note } => {
+                self.content = Content::Known;
                 if !note.is_empty() {
                     self.warnings.push(note.to_owned());
                 }
                 return Ok(());
             }
-            Known::Unchecked if counted => return Ok(()),
-            _ if !counted => format!(
+            Known::Unchecked => true,
+            Known::No => self.is_unseen_form(task),
+        };
+        if counted && unseen {
+            self.warnings.push(format!(
+                "content not checked: no hash of this copy of the {} split is known, only its number of \
+                 examples was compared",
+                task.split
+            ));
+            return Ok(());
+        }
+        let problem = if counted {
+            format!(
+                "an example of {} differs from every known copy of the {} split",
+                self.origin, task.split
+            )
+        } else {
+            format!(
                 "{} has {} examples, the published {} split has {}",
                 self.origin,
                 self.examples.len(),
                 task.split,
                 task.examples
-            ),
-            _ => format!(
-                "an example of {} differs from every known copy of the {} split",
-                self.origin, task.split
-            ),
+            )
         };
+        self.altered(task, problem, altered)
+    }
+
+    /// Whether this claims to be a copy that was not at hand when the hashes were taken: SuperGLUE's form of
+    /// BoolQ, and all of TriviaQA, of which only the Wikipedia part is known.
+    fn is_unseen_form(&self, task: &Task) -> bool {
+        match task.name {
+            "boolq" => self.warnings.is_empty(),
+            "triviaqa" => self.examples.len() == task.examples,
+            _ => false,
+        }
+    }
+
+    fn altered(&mut self, task: &Task, problem: String, altered: Altered) -> Result<(), EvalError> {
         if altered == Altered::Refuse {
             return Err(EvalError::Altered {
                 task: task.name,
@@ -213,6 +329,7 @@ impl TaskData {
                 repo: task.hub.repo,
             });
         }
+        self.content = Content::Altered;
         self.warnings.push(problem);
         Ok(())
     }
@@ -264,6 +381,36 @@ fn other_splits(task: &Task, missing: &Path) -> Vec<&'static str> {
         .into_iter()
         .filter(|split| *split != task.split && folder.join(task.file_of(split)).is_file())
         .collect()
+}
+
+/// The text of a file without a byte order mark.
+///
+/// # Errors
+/// It cannot be read, or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, EvalError> {
+    read_hashed(path).map(|(text, _)| text)
+}
+
+/// The text of a file without a byte order mark, and the hash of its bytes.
+pub(crate) fn read_hashed(path: &Path) -> Result<(String, blake3::Hash), EvalError> {
+    let bytes = std::fs::read(path).map_err(|source| EvalError::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let hash = blake3::hash(&bytes);
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + whole.iter().filter(|byte| **byte == b'\n').count();
+        EvalError::NotUtf8 {
+            place: format!("{}:{line}", path.display()),
+        }
+    })?;
+    let text = match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    };
+    Ok((text, hash))
 }
 
 /// Rows of a file: JSON lines, one JSON array, or for whole texts the raw text.
@@ -402,6 +549,71 @@ mod tests {
         assert!(
             data.warnings[0].contains("has 1 examples, the published validation split has 1838")
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text_and_a_byte_that_is_none_is_named_by_its_line() {
+        let row = r#"{"goal":"g","sol1":"a","sol2":"b","label":0}"#;
+        let data = load("piqa", piqa_dir(&format!("\u{feff}{row}\n")).path()).unwrap();
+        assert_eq!(data.examples.len(), 1);
+        let dir = piqa_dir("");
+        let path = dir.path().join("piqa/validation.jsonl");
+        std::fs::write(&path, [row.as_bytes(), b"\n\"\xe9\"\n"].concat()).unwrap();
+        let error = load("piqa", dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("validation.jsonl:2: not UTF-8") && error.contains("hint:"),
+            "{error}"
+        );
+    }
+
+    /// As many SciQ rows as the published split has.
+    fn sciq_dir(n: usize) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sciq")).unwrap();
+        let row = r#"{"support":"s","question":"q","distractor1":"a","distractor2":"b","distractor3":"c","correct_answer":"d"}"#;
+        let text = format!("{row}\n").repeat(n);
+        std::fs::write(dir.path().join("sciq/test.jsonl"), text).unwrap();
+        dir
+    }
+
+    #[test]
+    fn what_no_hash_is_known_of_is_said_not_to_be_checked() {
+        let dir = sciq_dir(1000);
+        let source = DataSource::Dir(dir.path().to_owned());
+        let task = tasks::find("sciq").unwrap();
+        let data = TaskData::load_split(task, &source, None, Altered::Refuse).unwrap();
+        assert_eq!(data.content, Content::Unchecked);
+        assert!(
+            data.warnings[0].starts_with("content not checked"),
+            "{:?}",
+            data.warnings
+        );
+        let dir = sciq_dir(999);
+        let source = DataSource::Dir(dir.path().to_owned());
+        assert!(matches!(
+            TaskData::load_split(task, &source, None, Altered::Refuse),
+            Err(EvalError::Altered { .. })
+        ));
+        let data = TaskData::load_split(task, &source, None, Altered::Report).unwrap();
+        assert_eq!(data.content, Content::Altered);
+    }
+
+    #[test]
+    fn another_form_of_boolq_is_unchecked_and_another_text_of_the_known_one_is_altered() {
+        let task = tasks::find("boolq").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("boolq")).unwrap();
+        let source = DataSource::Dir(dir.path().to_owned());
+        let content = |row: &str| {
+            let text = format!("{row}\n").repeat(task.examples);
+            std::fs::write(dir.path().join("boolq/validation.jsonl"), text).unwrap();
+            let data = TaskData::load_split(task, &source, None, Altered::Report);
+            data.unwrap().content
+        };
+        let super_glue = r#"{"passage": "p", "question": "q", "label": 1}"#;
+        let google = r#"{"passage": "p", "question": "q", "answer": true}"#;
+        assert_eq!(content(super_glue), Content::Unchecked);
+        assert_eq!(content(google), Content::Altered);
     }
 
     #[test]

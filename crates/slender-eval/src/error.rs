@@ -49,6 +49,22 @@ pub enum EvalError {
         /// The parser's reason.
         message: String,
     },
+    /// A file of a model's folder is damaged.
+    #[error(
+        "{place}: not JSON: {message}\n  hint: the file is empty or damaged; fetch or copy the model's folder again"
+    )]
+    BadModelFile {
+        /// The file.
+        place: String,
+        /// The parser's reason.
+        message: String,
+    },
+    /// A data file holds bytes that are no text.
+    #[error("{place}: not UTF-8\n  hint: fetch the file again, or convert it to UTF-8")]
+    NotUtf8 {
+        /// File and line.
+        place: String,
+    },
     /// A field of an example is missing or has an unexpected value.
     #[error(
         "{place}: field `{field}` {problem}\n  hint: task {task} reads the hub's field names: {fields}"
@@ -91,7 +107,7 @@ pub enum EvalError {
     },
     /// The data is not the published data.
     #[error(
-        "task {task}: {problem}\n  hint: fetch the split of {repo} again, or pass --allow-altered to score what is there; the result then says so"
+        "task {task}: {problem}\n  hint: fetch the split of {repo} again; to score what is there, pass --allow-altered or set `eval.allow_altered`, and the result says so"
     )]
     Altered {
         /// Task name.
@@ -119,11 +135,17 @@ pub enum EvalError {
         /// Why not, and the way out.
         problem: String,
     },
+    /// A file that is asked for cannot be written.
+    #[error("{0}")]
+    Output(String),
     /// Two results cannot be compared.
     #[error("{0}")]
     Compare(String),
     /// A Parquet file could not be read.
-    #[error("cannot read {} as Parquet: {message}", .path.display())]
+    #[error(
+        "cannot read {} as Parquet: {message}\n  hint: the file is cut short or no Parquet; fetch or write it again",
+        .path.display()
+    )]
     Parquet {
         /// The file.
         path: PathBuf,

@@ -42,6 +42,8 @@ pub struct EvalOptions {
     pub add_bos: bool,
     /// Input tokens of a batch, what rows share counted once. Bounds memory, changes no score.
     pub batch_tokens: usize,
+    /// The program and device that compute: another one rounds otherwise.
+    pub engine: String,
     /// Where scores are kept; `None` keeps none.
     pub cache: Option<CacheOptions>,
 }
@@ -53,8 +55,6 @@ pub struct CacheOptions {
     pub dir: PathBuf,
     /// Hash of the weights.
     pub weights: String,
-    /// The program and device that compute: another one rounds otherwise.
-    pub engine: String,
 }
 
 impl Default for EvalOptions {
@@ -68,6 +68,7 @@ impl Default for EvalOptions {
             fewshot_seed: fewshot::DEFAULT_SEED,
             add_bos: true,
             batch_tokens: 4096,
+            engine: String::new(),
             cache: None,
         }
     }
@@ -114,82 +115,126 @@ pub fn evaluate(
     options: &EvalOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<EvalReport, EvalError> {
-    if tasks.is_empty() {
-        return Err(EvalError::NoTasks);
-    }
-    let started = Instant::now();
     let max_seq_len = model.max_seq_len();
-    let mut report = EvalReport::new(Settings {
-        limit: options.limit,
-        data: options.data.describe(),
-        add_bos: options.add_bos,
-        prefix_token: tokenizer.prefix_token(),
-        max_seq_len,
-        batch_tokens: options.batch_tokens,
-        num_fewshot: options.num_fewshot,
-        fewshot_seed: options.fewshot_seed,
-        splits: options.splits.clone(),
-        tokenization: Tokenization::of(tokenizer, options.add_bos, max_seq_len)?,
-    });
-    report.tokenizer_hash = tokenizer.fingerprint();
+    Prepared::load(tokenizer, tasks, options, max_seq_len)?.run(model, progress)
+}
 
-    // All files first, then all texts: what is missing shows before anything is computed.
-    let loaded = tasks
-        .iter()
-        .map(|&task| load(task, options))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut plans = Vec::with_capacity(tasks.len());
-    for (data, loaded) in loaded {
-        let task = tasks[plans.len()];
-        plans.push(Plan::new(
-            task,
-            data,
-            loaded,
-            tokenizer,
-            options.add_bos,
-            max_seq_len,
-        )?);
-    }
-    let all_total: usize = plans.iter().map(Plan::work).sum();
-    let mut before = 0;
-    for (task_index, plan) in plans.iter().enumerate() {
-        let work = plan.work();
-        let mut on_batch = |done: usize, total: usize| {
-            // A task's own count may end elsewhere than planned (answers that end early).
-            let share = (work as f64 * done as f64 / total.max(1) as f64) as usize;
-            progress(&Progress {
-                task: plan.task.name,
-                task_index,
-                task_count: tasks.len(),
-                done,
-                total,
-                all_done: before + share,
-                all_total,
-            });
-        };
-        on_batch(0, work);
-        let mut cache = open_cache(plan.task, tokenizer, options, max_seq_len)?;
-        let records = run(
-            model,
-            tokenizer,
-            plan,
-            options,
-            cache.as_mut(),
-            &mut on_batch,
-        )?;
-        if let Some(cache) = &cache {
-            report.reused += cache.reused();
-            report.damaged += cache.damaged();
+/// An evaluation whose data is loaded and whose settings are known: what [`evaluate`] has before it asks the
+/// model anything.
+pub struct Prepared<'a> {
+    started: Instant,
+    tokenizer: &'a dyn TextEncoder,
+    options: &'a EvalOptions,
+    pub(crate) tasks: Vec<&'static Task>,
+    pub(crate) settings: Settings,
+    pub(crate) tokenizer_hash: String,
+    /// For each task its examples and how many the file has.
+    pub(crate) data: Vec<(TaskData, usize)>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Loads the data of all tasks, for a model that reads `max_seq_len` tokens.
+    ///
+    /// # Errors
+    /// No task, or data that is missing or damaged.
+    pub fn load(
+        tokenizer: &'a dyn TextEncoder,
+        tasks: &[&'static Task],
+        options: &'a EvalOptions,
+        max_seq_len: usize,
+    ) -> Result<Self, EvalError> {
+        if tasks.is_empty() {
+            return Err(EvalError::NoTasks);
         }
-        report
-            .tasks
-            .push(TaskReport::new(plan, &records, options.num_fewshot));
-        report.examples.extend(records);
-        before += work;
+        let started = Instant::now();
+        let settings = Settings {
+            limit: options.limit,
+            data: options.data.describe(),
+            add_bos: options.add_bos,
+            prefix_token: tokenizer.prefix_token(),
+            max_seq_len,
+            batch_tokens: options.batch_tokens,
+            num_fewshot: options.num_fewshot,
+            fewshot_seed: options.fewshot_seed,
+            splits: options.splits.clone(),
+            engine: options.engine.clone(),
+            tokenization: Tokenization::of(tokenizer, options.add_bos, max_seq_len)?,
+        };
+        let data = tasks.iter().map(|&task| load(task, options));
+        Ok(Self {
+            started,
+            tokenizer,
+            options,
+            tasks: tasks.to_vec(),
+            settings,
+            tokenizer_hash: tokenizer.fingerprint(),
+            data: data.collect::<Result<_, _>>()?,
+        })
     }
-    report.means = means(&report.tasks, &report.examples);
-    report.elapsed_s = started.elapsed().as_secs_f64();
-    Ok(report)
+
+    /// Evaluates, as [`evaluate`].
+    ///
+    /// # Errors
+    /// As [`evaluate`], but for the data.
+    pub fn run(
+        self,
+        model: &mut dyn LanguageModel,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<EvalReport, EvalError> {
+        let Self {
+            tokenizer, options, ..
+        } = self;
+        let max_seq_len = self.settings.max_seq_len;
+        let mut report = EvalReport::new(self.settings);
+        report.tokenizer_hash = self.tokenizer_hash;
+        // All texts before any score: what is wrong with one shows before anything is computed.
+        let tasks = self.tasks.iter().zip(self.data);
+        let plans = tasks
+            .map(|(&task, (data, loaded))| {
+                Plan::new(task, data, loaded, tokenizer, options.add_bos, max_seq_len)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let all_total: usize = plans.iter().map(Plan::work).sum();
+        let mut before = 0;
+        for (task_index, plan) in plans.iter().enumerate() {
+            let work = plan.work();
+            let mut on_batch = |done: usize, total: usize| {
+                // A task's own count may end elsewhere than planned (answers that end early).
+                let share = (work as f64 * done as f64 / total.max(1) as f64) as usize;
+                progress(&Progress {
+                    task: plan.task.name,
+                    task_index,
+                    task_count: plans.len(),
+                    done,
+                    total,
+                    all_done: before + share,
+                    all_total,
+                });
+            };
+            on_batch(0, work);
+            let mut cache = open_cache(plan.task, tokenizer, options, max_seq_len)?;
+            let records = run(
+                model,
+                tokenizer,
+                plan,
+                options,
+                cache.as_mut(),
+                &mut on_batch,
+            )?;
+            if let Some(cache) = &cache {
+                report.reused += cache.reused();
+                report.damaged += cache.damaged();
+            }
+            report
+                .tasks
+                .push(TaskReport::new(plan, &records, options.num_fewshot));
+            report.examples.extend(records);
+            before += work;
+        }
+        report.means = means(&report.tasks, &report.examples);
+        report.elapsed_s = self.started.elapsed().as_secs_f64();
+        Ok(report)
+    }
 }
 
 /// The examples that are scored, with their shots, and how many the file has.
@@ -205,7 +250,18 @@ fn load(task: &'static Task, options: &EvalOptions) -> Result<(TaskData, usize),
         });
     }
     let (shots, seed) = (options.num_fewshot, options.fewshot_seed);
-    add_shots(task, &mut data, &options.data, shots, seed, count)?;
+    let pool = add_shots(
+        task,
+        &mut data,
+        &options.data,
+        shots,
+        seed,
+        count,
+        options.altered,
+    )?;
+    if let Some(pool) = pool {
+        data.drawn_from(pool);
+    }
     data.examples.truncate(count);
     data.rows = Vec::new();
     Ok((data, loaded))
@@ -229,7 +285,7 @@ fn open_cache(
             options.add_bos,
             shots_of(task, options.num_fewshot),
             options.fewshot_seed,
-            cache.engine
+            options.engine
         ),
     };
     RowCache::open(&cache.dir, &key).map(Some)

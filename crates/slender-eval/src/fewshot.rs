@@ -22,10 +22,12 @@ pub fn shots_of(task: &Task, shots: usize) -> usize {
     if task.shots == Shots::Never { 0 } else { shots }
 }
 
-/// Puts `shots` examples before each of the first `count` examples of `data`.
+/// Puts `shots` examples before each of the first `count` examples of `data`; gives back the split they were
+/// drawn from, where it is not the scored one.
 ///
 /// # Errors
-/// The split to draw from is missing or has too few examples.
+/// The split to draw from is missing, has too few examples, or is not the published one and `altered` says to
+/// refuse that.
 pub fn add_shots(
     task: &'static Task,
     data: &mut TaskData,
@@ -33,10 +35,11 @@ pub fn add_shots(
     shots: usize,
     seed: u32,
     count: usize,
-) -> Result<(), EvalError> {
+    altered: Altered,
+) -> Result<Option<TaskData>, EvalError> {
     let shots = shots_of(task, shots);
     if shots == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let pool = match task.shots {
         Shots::Own | Shots::Never => None,
@@ -47,12 +50,7 @@ pub fn add_shots(
                     problem: "the shipped slices have no train split for few-shot examples\n  hint: take the data from the hub or a --data-dir with train.jsonl".into(),
                 });
             }
-            Some(TaskData::load_split(
-                task,
-                source,
-                Some("train"),
-                Altered::Report,
-            )?)
+            Some(TaskData::load_pool(task, source, altered)?)
         }
     };
     let prefixes = prefixes(
@@ -73,7 +71,7 @@ pub fn add_shots(
     data.examples = examples
         .map(|(example, prefix)| example.after(prefix))
         .collect();
-    Ok(())
+    Ok(pool)
 }
 
 fn prefixes(
@@ -200,7 +198,16 @@ mod tests {
         );
         assert_eq!(shots_of(tasks::find("blimp_wh_island").unwrap(), 5), 0);
         let mut data = lines("piqa", 3);
-        let error = add_shots(task, &mut data, &DataSource::Builtin, 1, 1, 3).unwrap_err();
+        let error = add_shots(
+            task,
+            &mut data,
+            &DataSource::Builtin,
+            1,
+            1,
+            3,
+            Altered::Report,
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("no train split"), "{error}");
     }
 }

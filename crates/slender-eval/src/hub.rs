@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 use slender_data::hub::{Hub, HubRepo, RepoKind, Snapshot};
 
-use crate::data::parse_lines;
+use crate::data::{parse_lines, read_hashed};
 use crate::error::EvalError;
 use crate::parquet_rows;
 use crate::tasks::Task;
@@ -65,21 +65,18 @@ fn fetch_from(hub: &Hub, task: &'static Task, split: &str) -> Result<Fetched, Ev
 
 /// Rows and hash of one file, Parquet or JSON lines by its name.
 fn read_file(path: &Path) -> Result<(Vec<Value>, blake3::Hash), EvalError> {
-    let io = |source| EvalError::Io {
-        verb: "read",
-        path: path.to_owned(),
-        source,
-    };
-    let bytes = std::fs::read(path).map_err(io)?;
-    let hash = blake3::hash(&bytes);
     if path
         .extension()
         .is_some_and(|extension| extension == "parquet")
     {
-        return Ok((parquet_rows::read(path)?, hash));
+        let bytes = std::fs::read(path).map_err(|source| EvalError::Io {
+            verb: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        return Ok((parquet_rows::read(path)?, blake3::hash(&bytes)));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|error| io(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
+    let (text, hash) = read_hashed(path)?;
     let lines = parse_lines(&text, &path.display().to_string())?;
     Ok((lines.into_iter().map(|(_, value)| value).collect(), hash))
 }

@@ -18,7 +18,10 @@ use slender_stats::bootstrap;
 pub struct Mean {
     /// `tasks` or a group's name.
     pub over: String,
-    /// `acc`, `acc_norm`, `paper` or `chance_corrected`.
+    /// Tasks of the group in all, of which `tasks` were run; `None` for a mean over tasks of no group.
+    #[serde(default)]
+    pub group: Option<usize>,
+    /// `acc`, `acc_norm`, `paper`, `chance_corrected`, `bits_per_byte` or `margin`.
     pub metric: String,
     /// Whether BoolQ is among the tasks.
     pub with_boolq: bool,
@@ -34,6 +37,32 @@ pub struct Mean {
     pub high: f64,
 }
 
+impl Mean {
+    /// The group's name; for a part of the group, which part.
+    pub fn label(&self) -> String {
+        group_label(&self.over, self.tasks)
+    }
+}
+
+/// The name of a group of which `tasks` were run; for a part of the group, which part.
+pub fn group_label(over: &str, tasks: usize) -> String {
+    match group_size(over) {
+        Some(all) if tasks < all => format!("{tasks} of {over}'s {all}"),
+        _ => over.to_owned(),
+    }
+}
+
+/// Tasks of the group of this name.
+fn group_size(name: &str) -> Option<usize> {
+    let group = GROUPS.iter().find(|group| group.name == name)?;
+    Some(
+        tasks::list()
+            .iter()
+            .filter(|task| group.holds(task))
+            .count(),
+    )
+}
+
 /// What a mean is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Score {
@@ -45,15 +74,21 @@ pub enum Score {
     Paper,
     /// `Acc`, with chance at 0 and all right at 1.
     ChanceCorrected,
+    /// Bits per byte of the right answer.
+    BitsPerByte,
+    /// Log-likelihood of the right choice less that of the likeliest wrong one.
+    Margin,
 }
 
 impl Score {
     /// Every score, in the order of the reports.
-    pub const ALL: [Score; 4] = [
+    pub const ALL: [Score; 6] = [
         Score::Acc,
         Score::AccNorm,
         Score::Paper,
         Score::ChanceCorrected,
+        Score::BitsPerByte,
+        Score::Margin,
     ];
 
     /// The name in result files.
@@ -63,6 +98,8 @@ impl Score {
             Score::AccNorm => "acc_norm",
             Score::Paper => "paper",
             Score::ChanceCorrected => "chance_corrected",
+            Score::BitsPerByte => "bits_per_byte",
+            Score::Margin => "margin",
         }
     }
 
@@ -78,6 +115,8 @@ impl Score {
             }
             Score::AccNorm => Some(acc),
             Score::Paper => record.right_paper.map(share),
+            Score::BitsPerByte => record.bits_per_byte,
+            Score::Margin => record.margin,
             Score::ChanceCorrected => {
                 let chance = match &record.truths {
                     Some(truths) => {
@@ -158,6 +197,7 @@ pub(crate) fn means(reports: &[TaskReport], records: &[ExampleRecord]) -> Vec<Me
             let (low, high) = bootstrap::interval(bootstrap::means(&strata), 0.95);
             means.push(Mean {
                 over: over.to_owned(),
+                group: group_size(over),
                 metric: score.name().to_owned(),
                 with_boolq,
                 tasks: names.len(),

@@ -7,6 +7,10 @@
 use crate::example::Example;
 use crate::tasks::Paper;
 
+/// The version of the `paper` protocol: what a number of it means. 1 divided WinoGrande's log-likelihoods by
+/// the lengths of the contexts, though the scored text is the same for both.
+pub const PAPER_VERSION: u64 = 2;
+
 /// The log-likelihood of one choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChoiceScore {
@@ -47,6 +51,7 @@ pub fn choose(
         per_character,
         paper: match (paper, unconditional) {
             (Paper::Characters, _) => Some(per_character),
+            (Paper::Plain, _) => Some(argmax(plain)),
             (Paper::AfterAnswer, Some(bare)) => {
                 Some(argmax(plain.zip(bare).map(|(score, bare)| score - bare)))
             }
@@ -175,6 +180,36 @@ mod tests {
         assert_eq!(chosen(Some(&[-5.0, -5.0])), Some(0));
         assert_eq!(chosen(None), None);
         assert_eq!(choose(&example, &scores, Paper::None, None).paper, None);
+    }
+
+    #[test]
+    fn the_same_text_after_two_contexts_is_not_divided_by_their_lengths() {
+        let contexts = ["Ann".to_owned(), "the longest name of all".to_owned()];
+        let example = Example {
+            continuations: vec![" ran".to_owned(); 2],
+            choices: contexts.to_vec(),
+            contexts: crate::Contexts::PerChoice(contexts.to_vec()),
+            ..Example::shared(None, String::new(), Vec::new(), 0)
+        };
+        let score = |log_likelihood| ChoiceScore {
+            log_likelihood,
+            greedy: false,
+            tokens: 1,
+        };
+        let task = crate::tasks::find("winogrande").unwrap();
+        let chosen = choose(&example, &[score(-1.0), score(-2.0)], task.paper, None);
+        assert_eq!((chosen.plain, chosen.paper), (0, Some(0)));
+        // Every task whose contexts differ, and only those, is scored so.
+        for task in crate::tasks::list().iter().filter(|t| t.fixture.is_some()) {
+            let data = crate::TaskData::load(task, &crate::DataSource::Builtin).unwrap();
+            let differ = |e: &Example| matches!(e.contexts, crate::Contexts::PerChoice(_));
+            assert_eq!(
+                data.examples.iter().any(differ),
+                task.paper == Paper::Plain,
+                "{}",
+                task.name
+            );
+        }
     }
 
     #[test]

@@ -22,7 +22,8 @@ use crate::records::ExampleRecord;
 const GROUP: usize = 10_000;
 
 /// The columns in order: name, type, whether it is a list.
-const COLUMNS: [(&str, Kind, bool); 26] = [
+const COLUMNS: [(&str, Kind, bool); 27] = [
+    ("format", Kind::Text, false),
     ("task", Kind::Text, false),
     ("doc_id", Kind::Int, false),
     ("id", Kind::Text, false),

@@ -91,6 +91,35 @@ pub fn perplexity(
     })
 }
 
+/// The documents between lines that are `separator`, without the line break before one and without empty
+/// documents; `None` where no line is the separator. A carriage return at the end of a line does not count.
+pub fn split_documents<'a>(text: &'a str, separator: &str) -> Option<Vec<&'a str>> {
+    let mut documents = Vec::new();
+    let (mut start, mut at, mut found) = (0, 0, false);
+    for line in text.split_inclusive('\n') {
+        let next = at + line.len();
+        if line.trim_end_matches(['\n', '\r']) == separator {
+            found = true;
+            documents.push(&text[start..at]);
+            start = next;
+        }
+        at = next;
+    }
+    documents.push(&text[start..]);
+    let last = documents.len() - 1;
+    let bare = documents.into_iter().enumerate().map(|(i, document)| {
+        // The break before a separator is the separator's; the last document keeps its own.
+        match document.strip_suffix('\n') {
+            Some(bare) if i < last => bare.strip_suffix('\r').unwrap_or(bare),
+            _ => document,
+        }
+    });
+    let documents: Vec<&str> = bare
+        .filter(|document| !document.trim().is_empty())
+        .collect();
+    found.then_some(documents)
+}
+
 /// Pieces between runs of whitespace, as Python's `len(re.split(r"\s+", text))`.
 pub fn count_words(text: &str) -> usize {
     let mut count = 1;
@@ -123,6 +152,23 @@ mod tests {
         assert_eq!(count_words(" a  b\n"), 4);
         assert_eq!(count_words(""), 1);
         assert_eq!(count_words("a\u{1f}b\u{a0}c"), 3);
+    }
+
+    #[test]
+    fn documents_are_split_at_whole_lines_wherever_they_stand() {
+        let split = |text| split_documents(text, "<|end|>");
+        assert_eq!(split("a\nb\n<|end|>\nc\n"), Some(vec!["a\nb", "c\n"]));
+        assert_eq!(split("<|end|>\na\n<|end|>"), Some(vec!["a"]));
+        assert_eq!(
+            split("a\n<|end|>\n<|end|>\n\n<|end|>\nb"),
+            Some(vec!["a", "b"])
+        );
+        assert_eq!(
+            split("a\r\nb\r\n<|end|>\r\nc\r\n"),
+            Some(vec!["a\r\nb", "c\r\n"])
+        );
+        assert_eq!(split("a <|end|>\nb"), None);
+        assert_eq!(split("<|end|>"), Some(vec![]));
     }
 
     #[test]

@@ -1,19 +1,28 @@
 //! What happened on each example, so that a score can be looked into and two models compared.
 
+use std::collections::HashMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::read_text;
 use crate::error::EvalError;
 use crate::example::{Contexts, Example};
 use crate::metrics::{ChoiceScore, choose, exact_match, truth_share};
 use crate::parquet_records;
-use crate::tasks::Task;
+use crate::tasks::{self, Output, Paper, Task};
+
+/// Name and version of the form of a record. Version 1 had no such field, and divided WinoGrande's
+/// log-likelihoods for `chosen_paper` by the lengths of the contexts.
+pub const RECORD_FORMAT: &str = "slender-examples/2";
 
 /// One scored example; a line of the JSON-lines file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ExampleRecord {
+    /// [`RECORD_FORMAT`]; empty in files of version 1.
+    #[serde(default)]
+    pub format: String,
     /// Task name.
     pub task: String,
     /// Index in the task's file, from 0, as the harness's `doc_id`.
@@ -106,7 +115,7 @@ impl ExampleRecord {
             chosen_paper: chosen.paper,
             right_paper: chosen.paper.map(right),
             truth_share: share.map(|truths| truth_share(scores, truths)),
-            bits_per_byte: bits_per_byte(example, &log_likelihoods),
+            bits_per_byte: bits_per_byte(task, example, &log_likelihoods),
             margin: several.then(|| margin(&log_likelihoods, example.gold)),
             ..Self::unscored(task, doc_id, example, truncated)
         }
@@ -135,6 +144,7 @@ impl ExampleRecord {
             Contexts::PerChoice(contexts) => (common_start(contexts), Some(contexts.clone())),
         };
         Self {
+            format: RECORD_FORMAT.to_owned(),
             task: task.name.to_owned(),
             doc_id,
             id: example.id.clone(),
@@ -166,9 +176,14 @@ impl ExampleRecord {
     }
 }
 
-/// Of the right choice, counted over its text without the delimiter.
-fn bits_per_byte(example: &Example, log_likelihoods: &[f64]) -> Option<f64> {
-    let text = example.continuations.get(example.gold)?.trim_start();
+/// Of the right choice, counted over its text without the delimiter; of a whole text, over the text as the file
+/// has it, as the task's own metric counts.
+fn bits_per_byte(task: &Task, example: &Example, log_likelihoods: &[f64]) -> Option<f64> {
+    let text = if task.output == Output::Text {
+        example.choices.get(example.gold)?.as_str()
+    } else {
+        example.continuations.get(example.gold)?.trim_start()
+    };
     let log_likelihood = log_likelihoods.get(example.gold)?;
     (!text.is_empty()).then(|| -log_likelihood / std::f64::consts::LN_2 / text.len() as f64)
 }
@@ -182,6 +197,51 @@ fn margin(log_likelihoods: &[f64], gold: usize) -> f64 {
     log_likelihoods[gold] - best
 }
 
+/// Whether records can be written to `path`: before hours of scoring, not after them.
+///
+/// # Errors
+/// A directory, an ending that is none of the two forms', or a folder that cannot be written.
+pub fn check_records_file(path: &Path) -> Result<(), EvalError> {
+    let bad = |problem: &str, hint: &str| {
+        EvalError::Output(format!("{} {problem}\n  hint: {hint}", path.display()))
+    };
+    if path.is_dir() {
+        return Err(bad(
+            "is a directory",
+            "name a file in it, such as examples.parquet",
+        ));
+    }
+    let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+    let known = ["parquet", "jsonl", "ndjson"];
+    if !ending.is_some_and(|ending| known.iter().any(|known| ending == *known)) {
+        return Err(bad(
+            "has no ending that says its form",
+            "name it .parquet for Parquet or .jsonl for JSON lines",
+        ));
+    }
+    let part = part_of(path);
+    let write = || -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::File::create(&part)?;
+        std::fs::remove_file(&part)
+    };
+    write().map_err(|error| {
+        bad(
+            &format!("cannot be written: {error}"),
+            "name a file in a folder that you can write",
+        )
+    })
+}
+
+/// The temporary name of a file, of this process: the orphan of a killed sweep may write the same file now.
+fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".part{}", std::process::id()));
+    PathBuf::from(part)
+}
+
 /// Writes records, as Parquet if the file is named so, else as JSON lines; whole or not at all.
 ///
 /// # Errors
@@ -192,63 +252,165 @@ pub fn write_records(path: &Path, records: &[ExampleRecord]) -> Result<(), EvalE
         path: path.to_owned(),
         source,
     };
-    let mut part = path.as_os_str().to_owned();
-    // Of its own process: the orphan of a killed sweep may write the same file now.
-    part.push(format!(".part{}", std::process::id()));
-    let part = Path::new(&part);
+    let part = part_of(path);
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(io)?;
     }
-    if is_parquet(path) {
-        parquet_records::write(part, records)?;
+    let lines = || -> std::io::Result<()> {
+        let mut out = std::io::BufWriter::new(std::fs::File::create(&part)?);
+        for record in records {
+            serde_json::to_writer(&mut out, record)?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    };
+    let written = if is_parquet(path) {
+        parquet_records::write(&part, records)
     } else {
-        let write = || -> std::io::Result<()> {
-            let mut out = std::io::BufWriter::new(std::fs::File::create(part)?);
-            for record in records {
-                serde_json::to_writer(&mut out, record)?;
-                out.write_all(b"\n")?;
-            }
-            out.flush()
-        };
-        write().map_err(io)?;
+        lines().map_err(io)
+    };
+    let written = written.and_then(|()| std::fs::rename(&part, path).map_err(io));
+    if written.is_err() {
+        // Half a file serves nobody; that it cannot be removed either is the smaller trouble.
+        let _ = std::fs::remove_file(&part);
     }
-    std::fs::rename(part, path).map_err(io)
+    written
 }
 
-/// Reads what [`write_records`] wrote.
+/// Reads what [`write_records`] wrote, and checks that it can be what an evaluation wrote.
 ///
 /// # Errors
-/// The file cannot be read, or a line of it is no record.
+/// The file cannot be read, a line of it is no record or does not fit together, or an example stands twice.
 pub fn read_records(path: &Path) -> Result<Vec<ExampleRecord>, EvalError> {
     let bad = |place: String, message: String| EvalError::BadReport { place, message };
+    let mut records: Vec<ExampleRecord> = Vec::new();
+    let mut places: HashMap<(String, usize), String> = HashMap::new();
+    let mut add = |place: String, record: Result<ExampleRecord, String>| {
+        let record = record.and_then(|mut record| {
+            record.check()?;
+            record.renew();
+            Ok(record)
+        });
+        let record = record.map_err(|message| bad(place.clone(), message))?;
+        let key = (record.task.clone(), record.doc_id);
+        if let Some(first) = places.insert(key, place.clone()) {
+            return Err(bad(
+                place,
+                format!(
+                    "example {} of {} stands twice, first at {first}\n  hint: keep the examples of one evaluation in a file",
+                    record.doc_id, record.task
+                ),
+            ));
+        }
+        records.push(record);
+        Ok(())
+    };
     if is_parquet(path) {
-        let rows = crate::parquet_rows::read(path)?.into_iter().enumerate();
-        return rows
-            .map(|(i, row)| {
-                serde_json::from_value(row)
-                    .map_err(|e| bad(format!("{} row {}", path.display(), i + 1), e.to_string()))
-            })
-            .collect();
+        for (i, row) in crate::parquet_rows::read(path)?.into_iter().enumerate() {
+            let record = serde_json::from_value(row).map_err(|error| error.to_string());
+            add(format!("{} row {}", path.display(), i + 1), record)?;
+        }
+        return Ok(records);
     }
-    let text = std::fs::read_to_string(path).map_err(|source| EvalError::Io {
-        verb: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            serde_json::from_str(line)
-                .map_err(|e| bad(format!("{}:{}", path.display(), i + 1), e.to_string()))
-        })
-        .collect()
+    let text = read_text(path)?;
+    let last = text.lines().count();
+    for (i, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let cut = i + 1 == last && !text.ends_with('\n');
+        let record = serde_json::from_str(line).map_err(|error| {
+            if cut {
+                format!("{error}\n  hint: the file is cut short; copy it again, or write it with --samples")
+            } else {
+                format!("{error}\n  hint: files of `slender eval --samples` have one example a line")
+            }
+        });
+        add(format!("{}:{}", path.display(), i + 1), record)?;
+    }
+    Ok(records)
+}
+
+impl ExampleRecord {
+    /// Whether its parts fit together as an evaluation makes them; the error says which do not.
+    fn check(&self) -> Result<(), String> {
+        if !["", RECORD_FORMAT].contains(&self.format.as_str()) {
+            return Err(format!(
+                "it is {}, this program reads {RECORD_FORMAT}",
+                self.format
+            ));
+        }
+        let n = self.continuations.len();
+        if let Some(task) = tasks::list().iter().find(|task| task.name == self.task) {
+            let answered = task.output == Output::Answer;
+            if answered != self.generated.is_some() {
+                let has = if answered { "has no" } else { "has a" };
+                return Err(format!("an example of {} {has} `generated`", self.task));
+            }
+        }
+        if self.generated.is_some() {
+            return match self.choices.is_empty() {
+                true => Err("`choices` names no accepted answer".to_owned()),
+                false => Ok(()),
+            };
+        }
+        if n == 0 {
+            return Err("`continuations` is empty".to_owned());
+        }
+        let lengths = [
+            ("choices", Some(self.choices.len())),
+            ("contexts", self.contexts.as_ref().map(Vec::len)),
+            ("log_likelihoods", Some(self.log_likelihoods.len())),
+            ("greedy", Some(self.greedy.len())),
+            ("tokens", Some(self.tokens.len())),
+            ("characters", Some(self.characters.len())),
+            ("bytes", Some(self.bytes.len())),
+            ("unconditional", self.unconditional.as_ref().map(Vec::len)),
+            ("truths", self.truths.as_ref().map(Vec::len)),
+        ];
+        for (name, length) in lengths {
+            if let Some(length) = length.filter(|length| *length != n) {
+                return Err(format!(
+                    "`{name}` has {length} entries for {n} continuations"
+                ));
+            }
+        }
+        let indices = [
+            ("gold", Some(self.gold)),
+            ("chosen", Some(self.chosen)),
+            ("chosen_norm", Some(self.chosen_norm)),
+            ("chosen_paper", self.chosen_paper),
+        ];
+        for (name, index) in indices {
+            if let Some(index) = index.filter(|index| *index >= n) {
+                return Err(format!(
+                    "`{name}` is {index}, which names none of {n} choices"
+                ));
+            }
+        }
+        let foreign = |context: &String| !context.starts_with(&self.prompt);
+        if self.contexts.iter().flatten().any(foreign) {
+            return Err("a context in `contexts` does not begin with `prompt`".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Brings a record of an earlier version up to date.
+    fn renew(&mut self) {
+        if self.format.is_empty() {
+            let plain = tasks::find(&self.task).is_ok_and(|task| task.paper == Paper::Plain);
+            if plain && self.chosen_paper.is_some() {
+                self.chosen_paper = Some(self.chosen);
+                self.right_paper = Some(self.right);
+            }
+            RECORD_FORMAT.clone_into(&mut self.format);
+        }
+    }
 }
 
 fn is_parquet(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "parquet")
+    path.extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
 }
 
 /// The longest common start of the texts.
@@ -268,6 +430,117 @@ fn common_start(texts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(task: &str, doc_id: usize) -> ExampleRecord {
+        let task = tasks::find(task).unwrap();
+        let data = crate::TaskData::load(task, &crate::DataSource::Builtin).unwrap();
+        let example = &data.examples[doc_id];
+        let score = |i| ChoiceScore {
+            log_likelihood: -1.0 - i as f64,
+            greedy: false,
+            tokens: 1,
+        };
+        let scores: Vec<ChoiceScore> = (0..example.choices.len()).map(score).collect();
+        ExampleRecord::new(task, doc_id, example, &scores, None, false)
+    }
+
+    fn read(text: &str) -> Result<Vec<ExampleRecord>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        std::fs::write(&path, text).unwrap();
+        read_records(&path).map_err(|error| error.to_string())
+    }
+
+    fn line(record: &ExampleRecord) -> String {
+        serde_json::to_string(record).unwrap() + "\n"
+    }
+
+    type Change<'a> = &'a dyn Fn(&mut ExampleRecord);
+
+    #[test]
+    fn what_no_evaluation_wrote_is_refused_with_its_line() {
+        let good = record("winogrande", 0);
+        assert_eq!(read(&line(&good)).unwrap(), std::slice::from_ref(&good));
+        let changed = |change: Change<'_>| {
+            let mut other = record("winogrande", 1);
+            change(&mut other);
+            read(&(line(&good) + &line(&other))).unwrap_err()
+        };
+        let cases: [(&str, Change<'_>); 8] = [
+            ("`truths` has 0 entries", &|r| r.truths = Some(Vec::new())),
+            ("`contexts` has 1 entries", &|r| {
+                r.contexts = Some(vec!["a".into()])
+            }),
+            ("`log_likelihoods` has 0", &|r| r.log_likelihoods.clear()),
+            ("`continuations` is empty", &|r| r.continuations.clear()),
+            ("does not begin with `prompt`", &|r| {
+                r.prompt = "elsewhere".into()
+            }),
+            ("`gold` is 2, which names none of 2", &|r| r.gold = 2),
+            ("has a `generated`", &|r| r.generated = Some("x".into())),
+            ("slender-examples/9", &|r| {
+                r.format = "slender-examples/9".into()
+            }),
+        ];
+        for (expected, change) in cases {
+            let error = changed(change);
+            assert!(
+                error.contains(expected) && error.contains("x.jsonl:2"),
+                "{expected}: {error}"
+            );
+        }
+        let twice = read(&line(&good).repeat(2)).unwrap_err();
+        assert!(
+            twice.contains("example 0 of winogrande stands twice, first at")
+                && twice.contains("x.jsonl:2"),
+            "{twice}"
+        );
+        let whole = line(&good);
+        let cut = read(&whole[..whole.len() / 2]).unwrap_err();
+        assert!(cut.contains("hint: the file is cut short"), "{cut}");
+    }
+
+    #[test]
+    fn records_of_version_1_are_brought_up_to_date() {
+        let mut old = record("winogrande", 0);
+        let new = old.clone();
+        old.format.clear();
+        old.chosen_paper = Some(1 - old.chosen);
+        old.right_paper = Some(!old.right);
+        let text = line(&old).replace("\"format\":\"\",", "");
+        assert!(!text.contains("format"));
+        assert_eq!(read(&text).unwrap(), [new]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_refused_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        check_records_file(&at("new/x.parquet")).unwrap();
+        check_records_file(&at("x.JSONL")).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        for (name, expected) in [
+            ("", "is a directory"),
+            ("x.csv", "no ending"),
+            ("x", "no ending"),
+            ("file/x.jsonl", "cannot be written"),
+        ] {
+            let error = check_records_file(&at(name)).unwrap_err().to_string();
+            assert!(
+                error.contains(expected) && error.contains("hint:"),
+                "{error}"
+            );
+        }
+        // A directory in its place: the temporary file goes.
+        std::fs::create_dir_all(at("y.jsonl/inside")).unwrap();
+        assert!(write_records(&at("y.jsonl"), &[record("piqa", 0)]).is_err());
+        let mut left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["file", "new", "y.jsonl"]);
+    }
 
     #[test]
     fn the_common_start_stops_at_a_character() {

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answers::MAX_ANSWER;
+use crate::data::{Content, Pool};
 use crate::encode::{Fit, Tokenization};
 use crate::error::EvalError;
 use crate::fewshot::shots_of;
 use crate::means::{Mean, averaged};
 use crate::measure::{Extras, extras, measure};
-use crate::metrics::{Estimate, mean_of};
+use crate::metrics::{Estimate, PAPER_VERSION, mean_of};
 use crate::plan::Plan;
 use crate::records::ExampleRecord;
 use crate::tasks::{self, HARNESS_VERSION, Metric, Output, Paper};
@@ -47,6 +48,9 @@ pub struct Settings {
     /// Tasks scored on another split than the harness's.
     #[serde(default)]
     pub splits: Vec<(String, String)>,
+    /// The program, device and kernels that computed: others round otherwise.
+    #[serde(default)]
+    pub engine: String,
     /// The details of tokenization that move scores.
     #[serde(default)]
     pub tokenization: Tokenization,
@@ -81,6 +85,12 @@ pub struct TaskReport {
     pub origin: String,
     /// BLAKE3 of the data file, in hex.
     pub data_blake3: String,
+    /// Hash of every request and right answer of the whole split ([`tasks::digest`]).
+    pub digest: String,
+    /// How the data compares with the published split.
+    pub content: Content,
+    /// Where few-shot examples came from, where that is another split.
+    pub pool: Option<Pool>,
     /// Examples whose context was cut to fit the model.
     pub truncated: usize,
     /// Examples with a continuation longer than the model, scored in windows.
@@ -131,6 +141,9 @@ impl TaskReport {
             chance: chances.sum::<f64>() / n as f64,
             origin: data.origin.clone(),
             data_blake3: data.blake3.clone(),
+            digest: data.digest.clone(),
+            content: data.content,
+            pool: data.pool.clone(),
             truncated,
             windows,
             warnings,
@@ -157,6 +170,10 @@ pub struct EvalReport {
     pub tokenizer_hash: String,
     /// Settings that move scores.
     pub settings: Settings,
+    /// The release of lm-evaluation-harness that was followed.
+    pub harness: String,
+    /// The version of the `paper` protocol.
+    pub paper_version: u64,
     /// One for each task, in the order they were asked for.
     pub tasks: Vec<TaskReport>,
     /// Means over tasks, with intervals.
@@ -179,6 +196,8 @@ impl EvalReport {
             weights_hash: String::new(),
             tokenizer_hash: String::new(),
             settings,
+            harness: HARNESS_VERSION.to_owned(),
+            paper_version: PAPER_VERSION,
             tasks: Vec::new(),
             means: Vec::new(),
             reused: 0,
@@ -264,16 +283,23 @@ impl EvalReport {
             "versions": by_task(&|task| json!(task.version)),
             "fixture": by_task(&|task| json!(task.fixture)),
             "chance": by_task(&|task| json!(task.chance)),
-            "data": by_task(&|task| json!({"origin": task.origin, "blake3": task.data_blake3})),
+            "data": by_task(&|task| json!({
+                "origin": task.origin,
+                "blake3": task.data_blake3,
+                "digest": task.digest,
+                "content": task.content,
+            })),
+            "fewshot_data": by_task(&|task| json!(task.pool)),
             "fitted": by_task(&|task| json!({"truncated": task.truncated, "windows": task.windows})),
             "warnings": by_task(&|task| json!(task.warnings)),
             "settings": self.settings,
-            "protocol": {"name": "lm-eval", "version": HARNESS_VERSION},
+            "protocol": {"name": "lm-eval", "version": self.harness},
             "protocols": {
-                "lm-eval": {"version": HARNESS_VERSION, "keys": "results"},
-                "paper": {"keys": "extras.<task>.paper", "normalised by": by_task(&|task| {
+                "lm-eval": {"version": self.harness, "keys": "results"},
+                "paper": {"version": self.paper_version, "keys": "extras.<task>.paper", "normalised by": by_task(&|task| {
                     match tasks::find(&task.task).map(|task| task.paper) {
                         Ok(Paper::Characters) => json!("characters of the choice"),
+                        Ok(Paper::Plain) => json!("nothing: every choice is scored by the same text"),
                         Ok(Paper::AfterAnswer) => json!("likelihood of the choice after \"Answer:\""),
                         _ => Value::Null,
                     }
@@ -364,6 +390,11 @@ impl EvalReport {
             weights_hash: text("weights_hash"),
             tokenizer_hash: text("tokenizer_hash"),
             settings,
+            harness: value["protocol"]["version"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            paper_version: value["protocols"]["paper"]["version"].as_u64().unwrap_or(1),
             tasks,
             means: Vec::<Mean>::deserialize(&value["means"]).unwrap_or_default(),
             reused: 0,
@@ -460,6 +491,9 @@ fn task_from_json(report: &Value, name: &str, result: &Value) -> Result<TaskRepo
         chance: number("chance")?,
         origin: origin("origin"),
         data_blake3: origin("blake3"),
+        digest: origin("digest"),
+        content: Content::deserialize(&report["data"][name]["content"]).unwrap_or_default(),
+        pool: Option::<Pool>::deserialize(&report["fewshot_data"][name]).unwrap_or_default(),
         truncated: fitted("truncated"),
         windows: fitted("windows"),
         warnings: warnings

@@ -1,8 +1,10 @@
 //! Looking at examples: what was asked, what each model chose, and how sure it was.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
-use crate::compare::Comparison;
+use serde_json::{Value, json};
+
 use crate::error::EvalError;
 use crate::records::ExampleRecord;
 
@@ -48,23 +50,57 @@ pub fn show_differences(
     b: &[ExampleRecord],
     filter: &Filter,
 ) -> Result<String, EvalError> {
-    let _: Comparison = crate::compare(("a", a), ("b", b))?;
     let mut text = String::new();
-    let pairs: Vec<(&ExampleRecord, &ExampleRecord)> = a
-        .iter()
-        .filter(|record| filter.takes(record))
-        .filter_map(|record| {
-            let same = |o: &&ExampleRecord| o.task == record.task && o.doc_id == record.doc_id;
-            Some((record, b.iter().find(same)?))
-        })
-        .filter(|(a, b)| filter.doc_id.is_some() || a.right != b.right)
-        .collect();
+    let pairs = differing(a, b, filter)?;
     for (a, b) in pairs.iter().take(filter.limit) {
         head(&mut text, a);
         answers(&mut text, &[("a", a), ("b", b)]);
     }
     rest(&mut text, pairs.len(), filter.limit);
     Ok(text)
+}
+
+/// The pairs of examples that [`show_differences`] shows.
+fn differing<'a>(
+    a: &'a [ExampleRecord],
+    b: &'a [ExampleRecord],
+    filter: &Filter,
+) -> Result<Vec<(&'a ExampleRecord, &'a ExampleRecord)>, EvalError> {
+    crate::compare::check(("a", a), ("b", b))?;
+    let others: HashMap<(&str, usize), &ExampleRecord> =
+        b.iter().map(|r| ((r.task.as_str(), r.doc_id), r)).collect();
+    let taken = a.iter().filter(|record| filter.takes(record));
+    let pairs = taken.filter_map(|record| {
+        let other = others.get(&(record.task.as_str(), record.doc_id))?;
+        Some((record, *other))
+    });
+    let shown = pairs.filter(|(a, b)| filter.doc_id.is_some() || a.right != b.right);
+    Ok(shown.collect())
+}
+
+/// The same examples as JSON, in the form `slender-eval-show/1`: `examples` are the records themselves, or with
+/// a second model pairs of them under `a` and `b`; `found` counts those beyond the limit too.
+///
+/// # Errors
+/// As [`show_differences`].
+pub fn json(
+    a: &[ExampleRecord],
+    b: Option<&[ExampleRecord]>,
+    filter: &Filter,
+) -> Result<Value, EvalError> {
+    let mut examples: Vec<Value> = match b {
+        None => {
+            let chosen = a.iter().filter(|record| filter.takes(record));
+            chosen.map(|record| json!(record)).collect()
+        }
+        Some(b) => differing(a, b, filter)?
+            .into_iter()
+            .map(|(a, b)| json!({"a": a, "b": b}))
+            .collect(),
+    };
+    let found = examples.len();
+    examples.truncate(filter.limit);
+    Ok(json!({"format": "slender-eval-show/1", "found": found, "examples": examples}))
 }
 
 fn head(text: &mut String, record: &ExampleRecord) {
@@ -174,6 +210,22 @@ mod tests {
         assert!(
             text.contains("  * a     -2.000   -0.400/char   b>    -2.000>  -0.400/char   right"),
             "{text}"
+        );
+        let value = json(&a, Some(&b), &filter).unwrap();
+        assert_eq!(value["found"], 1);
+        assert_eq!(value["examples"][0]["b"]["chosen"], 1);
+        let value = json(
+            &a,
+            None,
+            &Filter {
+                limit: 3,
+                ..filter.clone()
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            (&value["found"], value["examples"].as_array().unwrap().len()),
+            (&json!(4), 3)
         );
         let none = Filter {
             doc_id: Some(9),

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use crate::error::EvalError;
 use crate::means::Mean;
 use crate::metrics::Estimate;
 use crate::report::{EvalReport, TaskReport};
-use crate::tasks::{self, Metric, Shots};
+use crate::tasks::{self, Group, Metric};
 
 impl fmt::Display for EvalReport {
     /// A table of percentages, means with intervals, other measures, then how texts became tokens and one
@@ -24,7 +23,8 @@ impl fmt::Display for EvalReport {
         ];
         let mut rows = vec![head.map(str::to_owned)];
         let shown = |task: &&TaskReport| {
-            task.metric(Metric::Acc.name()).is_some() && tasks::group_of(&task.task).is_none()
+            task.metric(Metric::Acc.name()).is_some()
+                && !tasks::group_of(&task.task).is_some_and(|group| self.is_whole(group))
         };
         rows.extend(self.tasks.iter().filter(shown).map(task_row));
         let tasks = rows.len();
@@ -71,42 +71,68 @@ impl EvalReport {
                 stderr: Some(mean.stderr),
             })
         };
-        let n = self.mean_of(over, "acc", with_boolq)?.tasks;
+        let n = self.mean_of(over, "acc", with_boolq)?;
         let has_boolq = self.mean_of(over, "acc", true).is_some();
         let name = match (over, with_boolq) {
             ("tasks", false) if has_boolq => "without boolq".to_owned(),
             ("tasks", _) => "mean".to_owned(),
-            _ => over.to_owned(),
+            _ => n.label(),
         };
         Some([
             name,
-            format!("{n} tasks"),
+            match self.slice_of(n) {
+                Some(slice) => format!("{} tasks, {slice}", n.tasks),
+                None => format!("{} tasks", n.tasks),
+            },
             percent(mean("acc")),
             percent(mean("acc_norm")),
             percent(mean("paper")),
-            String::new(),
-            String::new(),
+            plain(mean("bits_per_byte"), 2),
+            plain(mean("margin"), 2),
             String::new(),
         ])
     }
 
+    /// Whether every task of the group was run.
+    fn is_whole(&self, group: &Group) -> bool {
+        let mut members = tasks::list().iter().filter(|task| group.holds(task));
+        members.all(|task| self.task(task.name).is_some())
+    }
+
+    /// `201/67000` where the tasks of a group's mean were not scored in full; those of other means say so in
+    /// their own lines.
+    fn slice_of(&self, mean: &Mean) -> Option<String> {
+        let members = self.tasks.iter().filter(|task| {
+            tasks::group_of(&task.task).is_some_and(|group| group.name == mean.over)
+        });
+        let (examples, published) = members.fold((0, 0), |(examples, published), task| {
+            (examples + task.examples, published + task.published)
+        });
+        (examples < published).then(|| format!("{examples}/{published}"))
+    }
+
     fn write_means(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mean in &self.means {
+        let shares = |mean: &&Mean| !["bits_per_byte", "margin"].contains(&mean.metric.as_str());
+        for mean in self.means.iter().filter(shares) {
             let boolq = match (mean.over.as_str(), mean.with_boolq) {
                 ("tasks", false) if self.mean_of("tasks", "acc", true).is_some() => {
                     ", without boolq"
                 }
                 _ => "",
             };
-            let over = if mean.over == "tasks" {
-                "mean"
-            } else {
-                &mean.over
+            let over = match (mean.over.as_str(), mean.group) {
+                ("tasks", _) => format!("mean of {} tasks", mean.tasks),
+                (over, Some(all)) if mean.tasks < all => {
+                    format!("mean of {} of {over}'s {all} tasks", mean.tasks)
+                }
+                (over, _) => format!("{over} of {} tasks", mean.tasks),
             };
+            let slice = self
+                .slice_of(mean)
+                .map_or_else(String::new, |slice| format!(", {slice} examples"));
             writeln!(
                 f,
-                "{over} of {} tasks{boolq}, {}: {:.1}, 95 % interval {:.1} to {:.1}",
-                mean.tasks,
+                "{over}{slice}{boolq}, {}: {:.1}, 95 % interval {:.1} to {:.1}",
                 mean.metric,
                 100.0 * mean.value,
                 100.0 * mean.low,
@@ -214,77 +240,6 @@ fn percent(estimate: Option<Estimate>) -> String {
     }
 }
 
-/// The table of `slender eval list`: groups, then tasks with size, chance level, version and source.
-///
-/// Sub-tasks of a group that has a mean are one line, unless `names` asks for them.
-///
-/// # Errors
-/// A name that is neither task nor group.
-pub fn task_table(names: &[String]) -> Result<String, EvalError> {
-    let chosen = match names {
-        [] => tasks::list().to_vec(),
-        names => tasks::find_all(names)?,
-    };
-    let mut text = String::new();
-    if names.is_empty() {
-        for group in &tasks::GROUPS {
-            let n = tasks::list()
-                .iter()
-                .filter(|task| group.holds(task))
-                .count();
-            text += &format!("group {:<6} {n:>3} tasks: {}\n", group.name, group.about);
-        }
-        text += "\n";
-    }
-    text += &format!(
-        "{:<15} {:<11} {:>8} {:>7} {:>7}  {:<22} {:<6} {}\n",
-        "task", "split", "examples", "chance", "version", "metrics", "shots", "source"
-    );
-    let mut seen: Vec<&str> = Vec::new();
-    for task in chosen {
-        let group = tasks::group_of(task.name).filter(|_| names.is_empty());
-        let (name, examples) = match group {
-            Some(group) if seen.contains(&group.name) => continue,
-            Some(group) => {
-                seen.push(group.name);
-                let members = tasks::list().iter().filter(|task| group.holds(task));
-                let examples = members.clone().map(|task| task.examples).sum();
-                (format!("{} ({})", group.name, members.count()), examples)
-            }
-            None => (task.name.to_owned(), task.examples),
-        };
-        let metrics: Vec<&str> = task.metrics.iter().map(|metric| short(*metric)).collect();
-        let chance = match task.chance {
-            0.0 => "-".to_owned(),
-            chance => format!("{:.1}%", 100.0 * chance),
-        };
-        let shots = match task.shots {
-            Shots::Never => "0 only",
-            Shots::Own => "own",
-            Shots::Train | Shots::TrainOthers => "train",
-        };
-        text += &format!(
-            "{name:<15} {:<11} {examples:>8} {chance:>7} {:>7.1}  {:<22} {shots:<6} {} [{}]\n",
-            task.split,
-            task.version,
-            metrics.join(","),
-            task.source,
-            task.hub.repo,
-        );
-    }
-    Ok(text)
-}
-
-fn short(metric: Metric) -> &'static str {
-    match metric {
-        Metric::WordPerplexity => "ppl/word",
-        Metric::BytePerplexity => "/byte",
-        Metric::BitsPerByte => "bits",
-        Metric::TokenPerplexity => "/token",
-        other => other.name(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +262,9 @@ mod tests {
             published,
             version: 1.0,
             fixture: name == "piqa",
+            digest: String::new(),
+            content: crate::Content::default(),
+            pool: None,
             chance: 0.25,
             origin: String::new(),
             data_blake3: String::new(),
@@ -328,6 +286,7 @@ mod tests {
             num_fewshot: 2,
             fewshot_seed: 9,
             splits: Vec::new(),
+            engine: String::new(),
             tokenization: Tokenization::default(),
         });
         report.tasks = vec![
@@ -344,6 +303,7 @@ mod tests {
         });
         let mean = |with_boolq, value| Mean {
             over: "tasks".into(),
+            group: None,
             metric: "acc".into(),
             with_boolq,
             tasks: 1 + usize::from(with_boolq),
@@ -359,8 +319,8 @@ task           examples         acc    acc_norm  paper  bits/byte     margin  ch
 piqa*          100/1838  50.0 ± 3.0  60.0 ± 4.0      -          -  -1.25 ± ?    25.0
 boolq          100/3270  70.0 ± 4.0           -      -          -          -    25.0
 ------------------------------------------------------------------------------------
-mean            2 tasks  60.0 ± 2.5           -      -
-without boolq   1 tasks  50.0 ± 2.5           -      -
+mean            2 tasks  60.0 ± 2.5           -      -          -          -
+without boolq   1 tasks  50.0 ± 2.5           -      -          -          -
 mean of 2 tasks, acc: 60.0, 95 % interval 55.0 to 65.0
 mean of 1 tasks, without boolq, acc: 50.0, 95 % interval 55.0 to 65.0
 * fixture: a slice shipped for tests, not the benchmark
@@ -370,13 +330,66 @@ warning: boolq: look
         assert_eq!(report.to_string(), expected);
     }
 
+    /// A report of BLiMP's sub-tasks of these places, three examples each.
+    fn blimp(places: std::ops::Range<usize>) -> String {
+        use crate::fake::{CharTokenizer, HashModel};
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("blimp")).unwrap();
+        let all = tasks::find_all(&["blimp"]).unwrap();
+        for task in &all[places.clone()] {
+            let rows: String = (0..3)
+                .map(|i| format!("{{\"sentence_good\":\"a {i}\",\"sentence_bad\":\"b {i}\"}}\n"))
+                .collect();
+            let file = dir.path().join("blimp").join(task.file_of(task.split));
+            std::fs::write(file, rows).unwrap();
+        }
+        let options = crate::EvalOptions {
+            data: crate::DataSource::Dir(dir.path().to_owned()),
+            ..crate::EvalOptions::default()
+        };
+        let mut model = HashModel::new(64);
+        let chosen = &all[places];
+        crate::evaluate(&mut model, &CharTokenizer, chosen, &options, &mut |_| {})
+            .unwrap()
+            .to_string()
+    }
+
     #[test]
-    fn the_list_names_every_task() {
-        let table = task_table(&[]).unwrap();
-        assert_eq!(table.lines().count(), tasks::GROUPS.len() + 2 + 19 + 1);
-        assert!(table.contains("10042") && table.contains("blimp (67)"));
-        let blimp = task_table(&["blimp".to_owned()]).unwrap();
-        assert_eq!(blimp.lines().count(), 1 + 67);
-        assert!(task_table(&["blimb".to_owned()]).is_err());
+    fn sub_tasks_are_shown_unless_the_whole_group_was_run() {
+        let one = blimp(0..1);
+        assert!(
+            one.lines()
+                .nth(2)
+                .unwrap()
+                .starts_with("blimp_adjunct_island"),
+            "{one}"
+        );
+        let two = blimp(0..2);
+        let line = |text: &str, start: &str| {
+            let found = text.lines().find(|line| line.starts_with(start));
+            found
+                .unwrap_or_else(|| panic!("{start}: {text}"))
+                .to_owned()
+        };
+        assert!(two.contains("blimp_adjunct_island") && two.contains("blimp_anaphor_gender"));
+        let row = line(&two, "2 of blimp's 67");
+        assert!(
+            row.contains("2 tasks, 6/2000") && row.matches('±').count() == 4,
+            "{row}"
+        );
+        assert!(
+            two.contains("mean of 2 of blimp's 67 tasks, 6/2000 examples, acc:"),
+            "{two}"
+        );
+        let all = blimp(0..67);
+        assert!(!all.lines().any(|line| line.starts_with("blimp_")), "{all}");
+        assert!(
+            line(&all, "blimp ").contains("67 tasks, 201/67000"),
+            "{all}"
+        );
+        assert!(
+            all.contains("blimp of 67 tasks, 201/67000 examples, acc:"),
+            "{all}"
+        );
     }
 }

@@ -67,7 +67,7 @@ pub fn model_adds_bos(model: &Path, weights_dir: &Path) -> Result<bool, EvalErro
             path: path.clone(),
             source,
         })?;
-        let value = serde_json::from_str(&text).map_err(|error| EvalError::BadJson {
+        let value = serde_json::from_str(&text).map_err(|error| EvalError::BadModelFile {
             place: path.display().to_string(),
             message: error.to_string(),
         })?;
@@ -118,6 +118,7 @@ mod tests {
             )
             .unwrap()
         );
-        assert!(adds("tokenizer.json", "{").is_err());
+        let error = adds("tokenizer.json", "").unwrap_err().to_string();
+        assert!(error.contains("the model's folder"), "{error}");
     }
 }

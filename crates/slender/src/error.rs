@@ -59,6 +59,7 @@ impl CliError {
                 | slender_eval::EvalError::Altered { .. }
                 | slender_eval::EvalError::NoFixture { .. }
                 | slender_eval::EvalError::Shots { .. }
+                | slender_eval::EvalError::Output(_)
                 | slender_eval::EvalError::Compare(_),
             ) => exit::USAGE,
             CliError::Config(_)

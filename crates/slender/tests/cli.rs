@@ -610,6 +610,9 @@ fn tasks_are_listed_with_sizes_and_chance_levels() {
         blimp.contains("blimp_wh_island") && blimp.lines().count() == 68,
         "{blimp}"
     );
+    let list: serde_json::Value =
+        serde_json::from_str(&folder.stdout(&["eval", "list", "--json"])).unwrap();
+    assert_eq!(list["tasks"].as_array().unwrap().len(), 86);
     let error = folder.misuse(&["eval", "list", "helaswag"]);
     assert!(error.contains("did you mean `hellaswag`?"), "{error}");
 }
@@ -632,6 +635,20 @@ fn wrong_uses_of_results_say_the_way_out() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         !output.status.success() && error.contains("bad.jsonl:1"),
+        "{error}"
+    );
+    let error = folder.misuse(&["eval", ".", "--tasks", "piqa", "--max-length", "0"]);
+    assert!(error.contains("--max-length"), "{error}");
+    for more in [["--samples", "x.jsonl"], ["--limit", "3"]] {
+        let error = folder.misuse(&["eval", ".", "--perplexity", "x.txt", more[0], more[1]]);
+        assert!(
+            error.contains("--perplexity") && error.contains(more[0]),
+            "{error}"
+        );
+    }
+    let error = folder.misuse(&["eval", ".", "--tasks", "piqa", "--split", "sciq=validation"]);
+    assert!(
+        error.contains("--split sciq=validation: sciq is not among"),
         "{error}"
     );
     let error = folder.misuse(&["eval", ".", "--tasks", "piqa", "--split", "piqa"]);

@@ -185,6 +185,37 @@ fn tasks_are_scored_during_training_and_after_it() {
         "{}",
         said(&again)
     );
+    let printed: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(printed["results"], saved["results"]);
+
+    // What asks for output gets it; what would change a number is evaluated again.
+    let more = |more: &[&str]| {
+        let mut command = bench.slender(["eval", "run", "--save"]);
+        let output = command.args(more).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let from_config = ["--from-config", "--samples", "copy.parquet"];
+    assert!(more(&from_config).contains("already evaluated"));
+    assert!(bench.path("copy.parquet").is_file());
+    let one = ["--tasks", "piqa", "--limit", "4", "--data-dir", "builtin"];
+    assert!(more(&one).contains("has these tasks and more"));
+    assert!(json(&bench.path("run/eval/final.json"))["results"]["winogrande"].is_object());
+    std::fs::remove_file(bench.path("run/eval/final-examples.jsonl")).unwrap();
+    assert!(more(&["--from-config"]).contains("does not hold the examples"));
+    assert!(bench.path("run/eval/final-examples.jsonl").is_file());
+    let shorter = more(&["--from-config", "--max-length", "24"]);
+    assert!(
+        shorter.contains("another evaluation (the longest input)"),
+        "{shorter}"
+    );
+    let all = more(&["--from-config", "--limit", "0"]);
+    assert!(
+        all.contains("the limit of examples") || all.contains("the longest input"),
+        "{all}"
+    );
+    let saved = json(&bench.path("run/eval/final.json"));
+    assert_eq!(saved["n-samples"]["piqa"]["effective"], 40, "0 is all");
 
     let text = bench
         .slender(["eval", "run", "--perplexity", "corpus.txt", "--json"])
@@ -512,4 +543,114 @@ fn two_hundred_steps_lose_as_much_with_the_fused_kernels_as_with_plain_operation
     // Computing activations again changes no bit.
     let again = losses(&bench, "again", "1", &["train.recompute=\"block\""]);
     assert_eq!(again, fused);
+}
+
+/// The slice of PIQA as a folder's file: not the published split.
+fn altered_data(bench: &Bench) {
+    let slice = include_str!("../../slender-eval/fixtures/piqa.jsonl");
+    std::fs::create_dir_all(bench.path("bench/piqa")).unwrap();
+    std::fs::write(bench.path("bench/piqa/validation.jsonl"), slice).unwrap();
+    let text = "extends = \"tiny-1.toml\"\n[eval]\ntasks = [\"piqa\"]\ndata_dir = \"bench\"\n";
+    std::fs::write(bench.path("altered.toml"), text).unwrap();
+}
+
+#[test]
+fn altered_data_of_a_configuration_is_refused_as_that_of_an_argument() {
+    let bench = Bench::new();
+    altered_data(&bench);
+    let train = |more: &[&str]| {
+        let mut command = bench.slender(["train", "altered.toml", "--run-dir", "run"]);
+        command.args(more).output().unwrap()
+    };
+    let refused = train(&["--set", "eval.tasks_every=10"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("has 40 examples") && !bench.path("run").exists(),
+        "before training: {}",
+        said(&refused)
+    );
+    let trained = train(&[]);
+    assert!(trained.status.success(), "{}", said(&trained));
+    let eval = |more: &[&str]| {
+        let mut command = bench.slender(["eval", "run", "--from-config", "--json"]);
+        command.args(more).output().unwrap()
+    };
+    let refused = eval(&[]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("has 40 examples") && said(&refused).contains("eval.allow_altered"),
+        "{}",
+        said(&refused)
+    );
+    let allowed = eval(&["--allow-altered"]);
+    assert!(allowed.status.success(), "{}", said(&allowed));
+    let value: Value = serde_json::from_slice(&allowed.stdout).unwrap();
+    assert_eq!(value["data"]["piqa"]["content"], "altered");
+    let again = train(&["--set", "eval.allow_altered=true"]);
+    assert!(again.status.success(), "{}", said(&again));
+}
+
+#[test]
+fn few_shot_examples_are_checked_and_recorded() {
+    let bench = Bench::new();
+    altered_data(&bench);
+    std::fs::copy(
+        bench.path("bench/piqa/validation.jsonl"),
+        bench.path("bench/piqa/train.jsonl"),
+    )
+    .unwrap();
+    let model = untrained(&bench, "1");
+    let eval = |more: &[&str]| {
+        let fixed = ["eval", &model, "--tasks", "piqa", "--json", "--limit", "2"];
+        bench
+            .slender(fixed)
+            .args(["--data-dir", "bench", "--allow-altered"])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let output = eval(&["--num-fewshot", "2"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let pool = &value["fewshot_data"]["piqa"];
+    assert_eq!(pool["content"], "altered");
+    assert!(pool["origin"].as_str().unwrap().ends_with("train.jsonl"));
+    assert_eq!(pool["blake3"].as_str().unwrap().len(), 64);
+    let warnings = value["warnings"]["piqa"].to_string();
+    assert!(
+        warnings.contains("few-shot examples:")
+            && warnings.contains("published train split has 16113"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_file_of_examples_is_checked_before_anything_is_scored() {
+    let bench = Bench::new();
+    let model = untrained(&bench, "1");
+    std::fs::create_dir(bench.path("folder")).unwrap();
+    for (file, expected) in [
+        ("folder", "is a directory"),
+        ("x.csv", "no ending"),
+        ("corpus.txt/x.jsonl", "cannot be written"),
+    ] {
+        let output = bench
+            .slender(["eval", &model, "--tasks", "paper", "--samples", file])
+            .output()
+            .unwrap();
+        // Nothing was asked of the hub either, which is offline.
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(expected), "{}", said(&output));
+    }
+    let absent = bench
+        .slender(["eval", &model, "--perplexity", "corpus.txt"])
+        .args(["--document-separator", "<|eot|>"])
+        .output()
+        .unwrap();
+    assert_eq!(absent.status.code(), Some(2), "{}", said(&absent));
+    assert!(
+        said(&absent).contains("no line of corpus.txt"),
+        "{}",
+        said(&absent)
+    );
 }

@@ -29,6 +29,7 @@ use crate::error::EvalError;
 use crate::example::Example;
 use crate::row::Row;
 
+pub(crate) use digest::published_train;
 pub use digest::{Known, digest, known};
 pub use registry::{GROUPS, Group, PAPER_TASKS, find, find_all, group_of, list};
 pub(crate) use wikitext::pages;
@@ -118,6 +119,8 @@ pub enum Output {
 pub enum Paper {
     /// By the characters of the choice.
     Characters,
+    /// Not at all: the same text is scored for every choice, after contexts that differ.
+    Plain,
     /// By the likelihood of the choice after the bare text `Answer:` (Brown et al. 2020).
     AfterAnswer,
     /// Not a task of that protocol.

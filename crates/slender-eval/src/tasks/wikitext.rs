@@ -108,12 +108,8 @@ pub(crate) fn pages(text: &str) -> Vec<String> {
     for line in text.split('\n') {
         let flat = line.replace("= = =", "===").replace("= =", "==");
         let flat = flat.trim();
-        let title = flat.starts_with("= ") && flat.ends_with(" =");
-        if title
-            && pages
-                .last()
-                .is_some_and(|page| !page.concat().trim().is_empty())
-        {
+        // Blank lines before the first title belong to no article.
+        if flat.starts_with("= ") && flat.ends_with(" =") {
             pages.push(Vec::new());
         }
         if let Some(page) = pages.last_mut() {
@@ -144,6 +140,7 @@ mod tests {
         let text = " \n = A = \n one\n = = B = = \n two\n = C = \n three\n";
         let pages = pages(text);
         assert_eq!(pages.len(), 2);
-        assert!(pages[0].contains("two") && pages[1].starts_with(" = C ="));
+        assert!(pages[0].starts_with(" = A =") && pages[0].contains("two"));
+        assert!(pages[1].starts_with(" = C ="));
     }
 }

@@ -1,7 +1,8 @@
 //! WinoGrande: whom does the blank stand for; `acc` only.
 //!
 //! Partial evaluation: each option is filled into the blank, and what is compared is the
-//! log-likelihood of the **same** rest of the sentence after the two contexts.
+//! log-likelihood of the **same** rest of the sentence after the two contexts. Its length is the same too, so
+//! the `paper` protocol has nothing to divide by.
 
 use super::{HubSource, Metric, Output, Paper, Read, Shots, Task, no_caveat, strip};
 use crate::error::EvalError;
@@ -28,7 +29,7 @@ pub(super) static TASK: Task = Task {
     fields: "sentence (with one `_`), option1, option2, answer (1 or 2)",
     fixture: Some(include_str!("../../fixtures/winogrande.jsonl")),
     read: Read::One(read),
-    paper: Paper::Characters,
+    paper: Paper::Plain,
     shots: Shots::TrainOthers,
     caveat: no_caveat,
 };

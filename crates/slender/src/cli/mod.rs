@@ -158,6 +158,9 @@ pub enum EvalCommand {
     List {
         /// Only these tasks and groups; a group is listed task by task.
         names: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show examples of an evaluation, or those on which two evaluations differ.
     Show(ShowArgs),
@@ -182,6 +185,9 @@ pub struct ShowArgs {
     /// At most this many.
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
+    /// Print JSON: the records as files of --samples have them.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `slender compare`.
@@ -221,7 +227,7 @@ pub struct EvalArgs {
     /// Score data that differs from the published split; the result says so.
     #[arg(long)]
     pub allow_altered: bool,
-    /// At most this many examples of each task.
+    /// At most this many examples of each task (0: all).
     #[arg(long)]
     pub limit: Option<usize>,
     /// Examples with their answers before each question, drawn as lm-evaluation-harness draws them.
@@ -234,23 +240,27 @@ pub struct EvalArgs {
     #[arg(long, value_enum, default_value = "auto")]
     pub bos: Bos,
     /// Most tokens the model reads at once. Default: what it was built for.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub max_length: Option<usize>,
     /// Score the perplexity of this text file instead of tasks.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tasks", "from_config"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["tasks", "from_config", "samples", "save", "limit", "splits", "num_fewshot"]
+    )]
     pub perplexity: Option<PathBuf>,
-    /// A line that separates documents in the perplexity file.
+    /// The line between documents of the perplexity file, without its line break.
     #[arg(long, requires = "perplexity")]
     pub document_separator: Option<String>,
     /// Take tasks, limit and data folder from the run's own `[eval]`.
     #[arg(long, conflicts_with = "tasks")]
     pub from_config: bool,
-    /// Save the result as RUN/eval/final.json and its examples beside it; does nothing when it is there for
-    /// these weights.
+    /// Save the result as RUN/eval/final.json and its examples beside it. A saved result that this evaluation
+    /// would give again is printed and not computed anew.
     #[arg(long)]
     pub save: bool,
-    /// Write every example with its log-likelihoods to this file: Parquet if it ends in .parquet, else JSON
-    /// lines.
+    /// Write every example with its log-likelihoods to this file: Parquet if it ends in .parquet, JSON lines if
+    /// in .jsonl.
     #[arg(long, value_name = "FILE")]
     pub samples: Option<PathBuf>,
     /// Input tokens of one batch; bounds memory, changes no score. Default: what fits the free memory.
@@ -269,6 +279,15 @@ pub struct EvalArgs {
     /// Print JSON with lm-evaluation-harness's keys.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A number above 0.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("it is at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// `TASK=SPLIT`.

@@ -48,9 +48,14 @@ pub fn show(args: &ShowArgs) -> Result<i32, CliError> {
         limit: args.limit,
     };
     let a = examples(&args.a)?;
-    output::data(&match &args.b {
+    let b = args.b.as_deref().map(examples).transpose()?;
+    if args.json {
+        output::json(&show::json(&a, b.as_deref(), &filter)?);
+        return Ok(exit::FINISHED);
+    }
+    output::data(&match &b {
         None => show::show(&a, &filter),
-        Some(b) => show::show_differences(&a, &examples(b)?, &filter)?,
+        Some(b) => show::show_differences(&a, b, &filter)?,
     });
     Ok(exit::FINISHED)
 }

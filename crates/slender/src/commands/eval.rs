@@ -5,8 +5,11 @@ use crate::error::CliError;
 use crate::{commands, output};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use slender_config::Config;
-use slender_eval::{Altered, BurnModel, CacheOptions, DataSource, EvalOptions, EvalReport, Task};
-use slender_model::{LoadedModel, resolve_model_dir, weights_hash};
+use slender_eval::{
+    BurnModel, CacheOptions, DataSource, EvalOptions, EvalReport, LanguageModel, Prepared, Saved,
+    Task,
+};
+use slender_model::{LoadedModel, resolve_model_dir};
 use slender_trainer::exit;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -14,8 +17,12 @@ use std::path::{Path, PathBuf};
 /// Evaluates, or lists or shows; returns the exit code.
 pub fn run(args: &EvalCommandArgs) -> Result<i32, CliError> {
     match &args.command {
-        Some(EvalCommand::List { names }) => {
-            output::data(&slender_eval::task_table(names)?);
+        Some(EvalCommand::List { names, json }) => {
+            if *json {
+                output::json(&slender_eval::task_list(names)?);
+            } else {
+                output::data(&slender_eval::task_table(names)?);
+            }
             Ok(exit::FINISHED)
         }
         Some(EvalCommand::Show(args)) => commands::compare::show(args),
@@ -44,10 +51,8 @@ fn score(args: &EvalArgs) -> Result<i32, CliError> {
         Bos::Yes => true,
         Bos::No => false,
     };
-    let saved = path.join("eval").join("final.json");
-    if args.save && is_current(&saved, &weights_dir, &tasks, &options)? {
-        output::talk(&format!("already evaluated: {}", saved.display()));
-        return Ok(exit::FINISHED);
+    if let Some(file) = &args.samples {
+        slender_eval::check_records_file(file)?;
     }
     commands::set_threads(threads);
     let device = commands::open_device(&device_name)?;
@@ -61,25 +66,53 @@ fn score(args: &EvalArgs) -> Result<i32, CliError> {
         let budget = options.batch_tokens;
         return perplexity(args, file, &mut model, &loaded.tokenizer, budget);
     }
+    options.engine = format!(
+        "slender {} on {device_name}, {}",
+        env!("CARGO_PKG_VERSION"),
+        slender_kernels::arithmetic(&device)
+    );
     options.cache = cache_dir(args).map(|dir| CacheOptions {
         dir,
         weights: loaded.weights_hash.clone(),
-        engine: format!("slender {} on {device_name}", env!("CARGO_PKG_VERSION")),
     });
-    let bar = bar();
-    let report =
-        slender_eval::evaluate(&mut model, &loaded.tokenizer, &tasks, &options, &mut |at| {
-            if let Some(bar) = &bar {
-                bar.set_length(at.all_total as u64);
-                bar.set_position(at.all_done as u64);
-                bar.set_message(format!(
-                    "{} ({}/{})",
-                    at.task,
-                    at.task_index + 1,
-                    at.task_count
+    let max_seq_len = model.max_seq_len();
+    let prepared = Prepared::load(&loaded.tokenizer, &tasks, &options, max_seq_len)?;
+    let saved = path.join("eval").join("final.json");
+    let mut save = args.save;
+    if args.save && saved.is_file() {
+        let found = EvalReport::read(&saved).map_or_else(
+            |error| Saved::Other(error.to_string()),
+            |report| prepared.compare(&report, &loaded.weights_hash),
+        );
+        match found {
+            Saved::Current if reuse(args, &saved)? => return Ok(exit::FINISHED),
+            Saved::Current => {}
+            Saved::More => {
+                save = false;
+                output::talk(&format!(
+                    "{} has these tasks and more, and stays as it is",
+                    saved.display()
                 ));
             }
-        })?;
+            Saved::Other(difference) => output::talk(&format!(
+                "{} is of another evaluation ({difference}), and is written anew",
+                saved.display()
+            )),
+        }
+    }
+    let bar = bar();
+    let report = prepared.run(&mut model, &mut |at| {
+        if let Some(bar) = &bar {
+            bar.set_length(at.all_total as u64);
+            bar.set_position(at.all_done as u64);
+            bar.set_message(format!(
+                "{} ({}/{})",
+                at.task,
+                at.task_index + 1,
+                at.task_count
+            ));
+        }
+    })?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -100,7 +133,7 @@ fn score(args: &EvalArgs) -> Result<i32, CliError> {
     if let Some(file) = &args.samples {
         slender_eval::write_records(file, &report.examples)?;
     }
-    if args.save {
+    if save {
         let examples = saved.with_file_name(commands::compare::SAVED);
         slender_eval::write_records(&examples, &report.examples)?;
         report.write(&saved)?;
@@ -111,6 +144,32 @@ fn score(args: &EvalArgs) -> Result<i32, CliError> {
         output::data(&report.to_string());
     }
     Ok(exit::FINISHED)
+}
+
+/// Gives the output from a saved result that is current; false if its examples are missing or not its own.
+fn reuse(args: &EvalArgs, saved: &Path) -> Result<bool, CliError> {
+    let report = EvalReport::read(saved)?;
+    let file = saved.with_file_name(commands::compare::SAVED);
+    let expected: usize = report.tasks.iter().map(|task| task.examples).sum();
+    let examples = slender_eval::read_records(&file);
+    let Some(examples) = examples.ok().filter(|found| found.len() == expected) else {
+        output::talk(&format!(
+            "{} does not hold the examples of {}, and both are written anew",
+            file.display(),
+            saved.display()
+        ));
+        return Ok(false);
+    };
+    output::talk(&format!("already evaluated: {}", saved.display()));
+    if let Some(file) = &args.samples {
+        slender_eval::write_records(file, &examples)?;
+    }
+    if args.json {
+        output::json(&report.to_json());
+    } else {
+        output::data(&report.to_string());
+    }
+    Ok(true)
 }
 
 /// Where scores are kept; `None` with `--no-cache`, and where the system names no folder for it.
@@ -134,13 +193,9 @@ struct Plan {
 fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
     let mut options = EvalOptions {
         limit: args.limit.filter(|limit| *limit > 0),
+        altered: commands::train::altered(args.allow_altered),
         data: DataSource::from_setting(args.data_dir.as_deref()),
         splits: args.splits.clone(),
-        // The hub's branches move under a program that is not updated; a folder is the user's own doing.
-        altered: match (&args.data_dir, args.allow_altered) {
-            (Some(_), false) => Altered::Refuse,
-            _ => Altered::Report,
-        },
         num_fewshot: args.num_fewshot,
         fewshot_seed: args.fewshot_seed,
         ..EvalOptions::default()
@@ -159,7 +214,9 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
         (device, threads) = (config.run.device, config.run.threads);
         let eval = config.eval;
         names = eval.tasks;
-        options.limit = options.limit.or((eval.limit > 0).then_some(eval.limit));
+        let limit = args.limit.unwrap_or(eval.limit);
+        options.limit = (limit > 0).then_some(limit);
+        options.altered = commands::train::altered(args.allow_altered || eval.allow_altered);
         if args.data_dir.is_none() {
             options.data = DataSource::from_setting(eval.data_dir.as_deref());
         }
@@ -178,34 +235,19 @@ fn plan(args: &EvalArgs, path: &Path) -> Result<Plan, CliError> {
     } else {
         slender_eval::tasks::find_all(&names)?
     };
+    if let Some((task, split)) = (args.splits.iter())
+        .find(|(name, _)| args.perplexity.is_none() && !tasks.iter().any(|t| t.name == name))
+    {
+        return Err(CliError::Usage(format!(
+            "--split {task}={split}: {task} is not among the tasks that are scored\n  hint: name it with --tasks too, or leave out this --split"
+        )));
+    }
     Ok(Plan {
         tasks,
         options,
         device: args.device.device.clone().unwrap_or(device),
         threads: args.device.threads.unwrap_or(threads),
     })
-}
-
-/// Whether a saved result covers these weights, tasks and settings.
-fn is_current(
-    saved: &Path,
-    weights_dir: &Path,
-    tasks: &[&Task],
-    options: &EvalOptions,
-) -> Result<bool, CliError> {
-    let Ok(report) = EvalReport::read(saved) else {
-        return Ok(false);
-    };
-    let settings = &report.settings;
-    let same_shots = settings.num_fewshot == options.num_fewshot
-        && (options.num_fewshot == 0 || settings.fewshot_seed == options.fewshot_seed);
-    let same = settings.limit == options.limit
-        && settings.add_bos == options.add_bos
-        && settings.data == options.data.describe()
-        && settings.splits == options.splits
-        && same_shots
-        && tasks.iter().all(|task| report.task(task.name).is_some());
-    Ok(same && report.weights_hash == weights_hash(weights_dir)?)
 }
 
 fn perplexity(
@@ -215,15 +257,17 @@ fn perplexity(
     tokenizer: &slender_data::Tokenizer,
     batch_tokens: usize,
 ) -> Result<i32, CliError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::Io(file.display().to_string(), error))?;
-    let documents: Vec<&str> = match &args.document_separator {
-        None => vec![&text],
+    let text = slender_eval::read_text(file)?;
+    let documents = match &args.document_separator {
+        None => vec![text.as_str()],
         Some(separator) => {
-            let line = format!("\n{separator}\n");
-            text.split(line.as_str())
-                .filter(|document| !document.trim().is_empty())
-                .collect()
+            let documents = slender_eval::split_documents(&text, separator);
+            documents.ok_or_else(|| {
+                CliError::Usage(format!(
+                    "no line of {} is {separator:?}\n  hint: --document-separator names a whole line; leave it out to score the file as one document",
+                    file.display()
+                ))
+            })?
         }
     };
     let bar = bar();

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::{commands, output};
 use burn::tensor::Device;
 use slender_config::{Config, EvalConfig, human_count, human_seconds};
-use slender_eval::{BurnModel, DataSource, EvalOptions, EvalReport, Metric};
+use slender_eval::{Altered, BurnModel, DataSource, EvalOptions, EvalReport, Metric, TaskData};
 use slender_model::Transformer;
 use slender_trainer::{
     RunDir, StopFlag, TaskMetric, TrainHooks, TrainOptions, TrainOutcome, Verbosity, exit,
@@ -47,6 +47,7 @@ pub fn run(args: &TrainArgs) -> Result<i32, CliError> {
     let device = commands::open_device(&config.run.device)?;
     let mut hooks = TrainHooks::default();
     if config.eval.tasks_every > 0 && !config.eval.tasks.is_empty() {
+        check_data(&config.eval)?;
         hooks.tasks = Some(Box::new(|model, tokenizer, _| {
             evaluate(&config.eval, model, tokenizer, &device)
                 .map(|report| task_metrics(&report))
@@ -122,6 +123,26 @@ pub fn check_names(config: &Config) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What becomes of examples that are not the published ones.
+pub fn altered(allowed: bool) -> Altered {
+    if allowed {
+        Altered::Report
+    } else {
+        Altered::Refuse
+    }
+}
+
+/// Loads a folder's data for the tasks of `[eval]`, so that what is wrong with it shows before training.
+fn check_data(eval: &EvalConfig) -> Result<(), CliError> {
+    let data = DataSource::from_setting(eval.data_dir.as_deref());
+    if matches!(data, DataSource::Dir(_)) {
+        for task in slender_eval::tasks::find_all(&eval.tasks)? {
+            TaskData::load_split(task, &data, None, altered(eval.allow_altered))?;
+        }
+    }
+    Ok(())
+}
+
 /// Runs the tasks of `[eval]` on a model in memory.
 fn evaluate(
     eval: &EvalConfig,
@@ -133,6 +154,7 @@ fn evaluate(
     let options = EvalOptions {
         limit: (eval.limit > 0).then_some(eval.limit),
         data: DataSource::from_setting(eval.data_dir.as_deref()),
+        altered: altered(eval.allow_altered),
         ..EvalOptions::default()
     };
     let mut model = BurnModel::new(model.clone(), device);
