@@ -111,6 +111,7 @@ mod tests {
         assert!(!adds("state.json", "{}").unwrap());
         assert!(adds("tokenizer_config.json", r#"{"add_bos_token": true}"#).unwrap());
         assert!(adds("tokenizer_config.json", "{}").unwrap());
+        std::fs::remove_file(dir.path().join("state.json")).unwrap();
         assert!(
             !adds(
                 "tokenizer.json",
