@@ -143,6 +143,14 @@ impl ModelShape {
     }
 }
 
+/// `1 run`, `2 runs`.
+pub fn plural(number: usize, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    }
+}
+
 /// A count as people write it: `124.6M`, `1.01B`, `512`.
 pub fn human_count(count: f64) -> String {
     let scaled = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")];

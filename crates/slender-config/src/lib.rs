@@ -19,7 +19,7 @@ pub mod sweep;
 mod train;
 mod validate;
 
-pub use account::{Accounting, human_bytes, human_count, human_seconds};
+pub use account::{Accounting, human_bytes, human_count, human_seconds, plural};
 pub use data::{
     Content, DataConfig, SourceConfig, SourceKind, SourceRole, TokenizerConfig, TokenizerKind,
 };

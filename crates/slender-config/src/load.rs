@@ -471,10 +471,12 @@ pub(crate) fn deserialize(merged: &Merged) -> Result<Config, Vec<Problem>> {
             if problems.is_empty() || !message.starts_with("missing field") {
                 let path = track.path().to_string();
                 let key = if path == "." { String::new() } else { path };
+                let message = plain_words(message);
+                let described = || schema::describe(&key).map(str::to_owned);
                 problems.push(Problem {
                     origin: merged.origin(&key),
-                    message: plain_words(message),
-                    hint: schema::describe(&key).map(str::to_owned),
+                    hint: written_out(&message).or_else(described),
+                    message,
                     key,
                 });
             }
@@ -495,6 +497,27 @@ fn missing_key(merged: &Merged, key: String) -> Problem {
         hint: schema::describe(&key).map(str::to_owned),
         key,
     }
+}
+
+/// The way out where a whole number was written with a point or an exponent.
+fn written_out(message: &str) -> Option<String> {
+    let (found, expected) = message.rsplit_once(", expected ")?;
+    let text = found.split("floating point `").nth(1)?.split('`').next()?;
+    let number: f64 = text.parse().ok()?;
+    let whole = expected.starts_with("a whole number") && number.fract() == 0.0;
+    if !whole || number.abs() >= 9e15 {
+        return None;
+    }
+    let digits = (number.abs() as u64).to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push('_');
+        }
+        grouped.push(digit);
+    }
+    let sign = if number < 0.0 { "-" } else { "" };
+    Some(format!("write it as a whole number: {sign}{grouped}"))
 }
 
 /// A deserializer's message without Rust's names of types.

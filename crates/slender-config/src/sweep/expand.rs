@@ -7,10 +7,11 @@
 use super::budget::{Equal, equalize, train_flops};
 use super::file::SweepFile;
 use super::names::{labels, part};
-use super::parts::Assignment;
+use super::parts::{Assignment, Override};
 use super::starts::{Start, apply};
 use crate::Config;
 use crate::error::{ConfigError, Problem};
+use crate::load::Merged;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -51,7 +52,7 @@ impl Problems {
         }
     }
 
-    fn finish(self, total: usize) -> Result<(), ConfigError> {
+    pub fn finish(self, total: usize) -> Result<(), ConfigError> {
         if self.found.is_empty() {
             return Ok(());
         }
@@ -104,45 +105,6 @@ impl SweepFile {
         self.finish(&starts, variants, seeds)
     }
 
-    /// Keys that a sweep file may not give, and overrides of the command line that undo an axis.
-    fn refuse(&self, sets: &[String], problems: &mut Problems) {
-        let own = (self.set.iter())
-            .chain(self.variants.iter().flat_map(|variant| &variant.set))
-            .chain(self.overrides.iter().flat_map(|entry| &entry.set));
-        let own = own.map(|assignment| (&assignment.key, &assignment.origin));
-        let axes = self.axes.iter().map(|axis| (&axis.key, &axis.origin));
-        for (key, origin) in own.chain(axes).filter(|(key, _)| *key == "run.name") {
-            let problem = Problem {
-                origin: origin.clone(),
-                key: key.clone(),
-                message: "runs of a sweep are named by the sweep".into(),
-                hint: Some("give a variant a `name`".into()),
-            };
-            problems.add(problem, "");
-        }
-        for set in sets {
-            let key = set.split('=').next().unwrap_or(set).trim();
-            let touches = |axis: &str| {
-                let below =
-                    |a: &str, b: &str| a.strip_prefix(b).is_some_and(|r| r.starts_with('.'));
-                axis == key || below(axis, key) || below(key, axis)
-            };
-            let seeds = self.seeds.is_some() && key == "run.seed";
-            if seeds || self.axes.iter().any(|axis| touches(&axis.key)) {
-                let problem = Problem {
-                    origin: Some(crate::Origin::Set),
-                    key: key.to_owned(),
-                    message: "the sweep varies this key".into(),
-                    hint: Some(match seeds {
-                        true => "choose seeds with --seeds".into(),
-                        false => "take the axis out of the sweep file, or leave --set out".into(),
-                    }),
-                };
-                problems.add(problem, "");
-            }
-        }
-    }
-
     /// Every start with every combination of the axes: name, start, configuration.
     fn variants_of(
         &self,
@@ -153,6 +115,7 @@ impl SweepFile {
         let keys: Vec<&str> = self.axes.iter().map(|axis| axis.key.as_str()).collect();
         let labels = labels(&keys);
         let mut out = Vec::with_capacity(starts.len() * per_start);
+        let mut conditions = Conditions::default();
         let mut taken: HashMap<String, usize> = HashMap::new();
         for (index, start) in starts.iter().enumerate() {
             'combination: for number in 0..per_start {
@@ -179,16 +142,16 @@ impl SweepFile {
                 }
                 let mut tree = start.tree.clone();
                 let mut wrong = apply(&mut tree, &layer);
+                conditions.look(&self.overrides, start, &tree);
                 for entry in &self.overrides {
-                    let holds = entry.when.iter().all(|(key, wanted)| match key.as_str() {
-                        "variant" => wanted.as_str() == Some(start.name.as_str()),
-                        key => tree.get(key).is_some_and(|value| same(value, wanted)),
-                    });
+                    let holds = |(key, wanted): &(String, Value)| holds(start, &tree, key, wanted);
+                    let holds = entry.when.iter().all(holds);
                     if holds && entry.skip {
                         continue 'combination;
                     }
                     if holds {
                         wrong.extend(apply(&mut tree, &entry.set));
+                        conditions.look(&self.overrides, start, &tree);
                     }
                 }
                 if let Some(first) = taken.insert(name.clone(), index) {
@@ -218,6 +181,11 @@ impl SweepFile {
                     problems.add(problem, &name);
                 }
             }
+        }
+        for (index, key, values) in conditions.never(&self.overrides) {
+            let path = format!("overrides[{index}].when.{key}");
+            let hint = format!("values here: {values}");
+            problems.add(self.problem(&path, "no run has this value", Some(hint)), "");
         }
         out
     }
@@ -316,6 +284,61 @@ impl SweepFile {
             .filter(|key| !inside(key) && !NAMES.contains(&key.as_str())))
         .cloned()
         .collect()
+    }
+}
+
+/// Whether a run from `start` with the values of `tree` has `wanted` for `key` of a `when`.
+fn holds(start: &Start, tree: &Merged, key: &str, wanted: &Value) -> bool {
+    match key {
+        "variant" => wanted.as_str() == Some(start.name.as_str()),
+        key => tree.get(key).is_some_and(|value| same(value, wanted)),
+    }
+}
+
+/// Which conditions of overrides any run meets, and what runs have instead.
+#[derive(Default)]
+struct Conditions {
+    met: BTreeSet<(usize, usize)>,
+    values: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Conditions {
+    fn look(&mut self, overrides: &[Override], start: &Start, tree: &Merged) {
+        for (index, entry) in overrides.iter().enumerate() {
+            for (place, (key, wanted)) in entry.when.iter().enumerate() {
+                if holds(start, tree, key, wanted) {
+                    self.met.insert((index, place));
+                } else {
+                    let value = match key.as_str() {
+                        "variant" => Some(start.name.clone()),
+                        key => tree.get(key).map(Value::to_string),
+                    };
+                    let known = self.values.entry(key.clone()).or_default();
+                    known.extend(value);
+                }
+            }
+        }
+    }
+
+    /// Conditions that no run meets: override, key, and the values that there are.
+    fn never(&self, overrides: &[Override]) -> Vec<(usize, String, String)> {
+        /// Values that a hint lists.
+        const SHOWN: usize = 12;
+        let mut out = Vec::new();
+        for (index, entry) in overrides.iter().enumerate() {
+            for (place, (key, _)) in entry.when.iter().enumerate() {
+                // Without runs there is nothing to say of them.
+                let Some(values) = self.values.get(key) else {
+                    continue;
+                };
+                if !self.met.contains(&(index, place)) {
+                    let shown: Vec<&str> = values.iter().take(SHOWN).map(String::as_str).collect();
+                    let more = if values.len() > SHOWN { ", …" } else { "" };
+                    out.push((index, key.clone(), shown.join(", ") + more));
+                }
+            }
+        }
+        out
     }
 }
 

@@ -9,7 +9,6 @@ use super::reader::{Reader, kind, nearest};
 use super::space::Space;
 use crate::error::{ConfigError, Origin, Problem};
 use crate::load::{self, Merged};
-use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -21,7 +20,6 @@ const SECTIONS: &[&str] = &[
     "variants",
     "overrides",
     "space",
-    "executor",
     "slurm",
     "search",
 ];
@@ -56,9 +54,19 @@ pub fn is_sweep_file(path: &Path) -> bool {
     let Ok(text) = std::fs::read_to_string(path) else {
         return false;
     };
+    if let Ok(merged) = load::parse(&text, path) {
+        return merged.table.contains_key("sweep");
+    }
     // A file with a slip in its syntax is still meant as what it looks like.
-    let heading = |line: &str| line.split('#').next().unwrap_or("").replace(' ', "") == "[sweep]";
-    text.lines().any(heading)
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    let plain = |line: &str| {
+        line.split('#')
+            .next()
+            .unwrap_or("")
+            .replace([' ', '\t'], "")
+    };
+    let starts = ["[sweep]", "sweep=", "sweep."];
+    (lines.map(plain)).any(|line| starts.iter().any(|start| line.starts_with(start)))
 }
 
 impl SweepFile {
@@ -71,7 +79,8 @@ impl SweepFile {
             file: path.to_owned(),
             source,
         })?;
-        let merged = load::parse(&text, path)?;
+        let mut merged = load::parse(&text, path)?;
+        merged.file = path.to_owned();
         if !merged.table.contains_key("sweep") {
             return Err(ConfigError::Invalid(vec![Problem {
                 origin: Some(Origin::File {
@@ -90,37 +99,6 @@ impl SweepFile {
         } else {
             Err(ConfigError::Invalid(problems))
         }
-    }
-
-    /// A section that another part of slender owns, such as `slurm`; `None` if the file has none.
-    ///
-    /// # Errors
-    /// A value of the wrong kind, or an unknown key.
-    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.merged.table.get(name) else {
-            return Ok(None);
-        };
-        let mut unknown = Vec::new();
-        let mut track = serde_path_to_error::Track::new();
-        let tracked = serde_path_to_error::Deserializer::new(value.clone(), &mut track);
-        let result: Result<T, toml::de::Error> =
-            serde_ignored::deserialize(tracked, |key| unknown.push(key.to_string()));
-        let mut problems: Vec<Problem> = (unknown.iter())
-            .map(|key| self.problem(&format!("{name}.{key}"), "unknown key", None))
-            .collect();
-        match result {
-            Ok(section) if problems.is_empty() => return Ok(Some(section)),
-            Ok(_) => {}
-            Err(error) => {
-                let key = match track.path().to_string() {
-                    path if path == "." => name.to_owned(),
-                    path => format!("{name}.{path}"),
-                };
-                let message = load::plain_words(error.message().trim());
-                problems.push(self.problem(&key, message, None));
-            }
-        }
-        Err(ConfigError::Invalid(problems))
     }
 
     /// The whole file as it was written, and where.
@@ -168,6 +146,9 @@ impl SweepFile {
         for key in merged.table.keys() {
             if !SECTIONS.contains(&key.as_str()) {
                 let hint = match nearest(key, SECTIONS) {
+                    _ if key == "executor" => {
+                        "who does the work is said by --executor of `slender sweep run`, and how many runs at a time by sweep.jobs".into()
+                    }
                     Some(near) => format!("did you mean [{near}]?"),
                     None => format!(
                         "sections here: {}; keys of the configuration go below [set], [axes] or [[variants]]",

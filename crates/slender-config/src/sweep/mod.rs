@@ -6,8 +6,8 @@
 //! configurations, each checked like any other. A problem names the line of the sweep file, or of
 //! the base, that it comes from.
 //!
-//! Sections that other parts of slender read (`[executor]`, `[slurm]`, `[search]`) are kept as they
-//! are: [`SweepFile::section`].
+//! Sections that other parts of slender read (`[slurm]`, `[search]`) are kept as they are:
+//! [`SweepFile::section`].
 
 mod budget;
 mod expand;
@@ -17,6 +17,8 @@ mod parts;
 mod points;
 mod reader;
 mod reference;
+mod refuse;
+mod section;
 mod shapes;
 mod space;
 mod starts;
@@ -28,6 +30,7 @@ pub use expand::{Expanded, MOST_RUNS};
 pub use file::{SweepFile, is_sweep_file};
 pub use reader::{parse_quantity, parse_range};
 pub use reference::{SweepToml, reference_markdown, sweep_schema};
+pub use section::{read_section, read_toml};
 pub use shapes::{Found, ShapeContext, decode_bytes, solve};
 pub use space::{
     Budget, FfnWidth, KvHeads, Quantity, Space, SpaceProblem, Spread, sharing_choices,

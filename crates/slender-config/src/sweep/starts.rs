@@ -111,6 +111,9 @@ impl SweepFile {
     /// # Errors
     /// As [`SweepFile::expand`], and a budget that no shape meets.
     pub fn shapes(&self, sets: &[String]) -> Result<Vec<Found>, ConfigError> {
+        let mut problems = Problems::default();
+        self.refuse(sets, &mut problems);
+        problems.finish(1)?;
         let mut out = Vec::new();
         for base in self.bases.iter().filter(|_| self.space.is_some()) {
             out.extend(self.shapes_over(base, sets)?);

@@ -330,6 +330,26 @@ fn slips_are_named_with_line_key_and_hint() {
             "is no axis of this sweep",
         ),
         (
+            "[axes]\ntrain.lr = [1e-3, 3e-3]\n[[overrides]]\nwhen = { train.lr = 3e-4 }\ntrain.warmup_steps = 1\n",
+            "sweep.toml:6: `overrides[0].when.train.lr`: no run has this value\n  hint: values here: 0.001, 0.003",
+        ),
+        (
+            "[[variants]]\nname = \"thin\"\n[[overrides]]\nwhen = { variant = \"thn\" }\nskip = true\n",
+            "`overrides[0].when.variant`: no run has this value\n  hint: values here: thin",
+        ),
+        (
+            "[set]\ntrain.lr = 1e-3\n[axes]\ntrain.lr = [2e-3]\n",
+            "sweep.toml:4: `train.lr`: the sweep varies this key, so [set] does nothing",
+        ),
+        (
+            "[axes]\ntrain.tokens = [1e4]\n",
+            "expected a whole number, not negative\n  hint: write it as a whole number: 10_000",
+        ),
+        (
+            "[executor]\nkind = \"slurm\"\n",
+            "sweep.toml:3: `executor`: unknown section\n  hint: who does the work is said by --executor",
+        ),
+        (
             "[[overrides]]\ntrain.lr = 1\n",
             "`overrides[0].when`: expected the values",
         ),
@@ -399,6 +419,87 @@ fn the_command_line_does_not_undo_an_axis() {
 }
 
 #[test]
+fn the_command_line_does_not_undo_a_variant() {
+    let folder = Folder::new();
+    let file = folder
+        .read("[sweep]\nbase = \"base.toml\"\n[[variants]]\nname = \"deep\"\nmodel.n_layers = 4\n[[variants]]\nname = \"plain\"\n")
+        .unwrap();
+    let error = file.expand(&["model.n_layers=3".into()], None).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("--set: `model.n_layers`: the sweep varies this key")
+            && error.contains("[[variants]] give it (`deep`)"),
+        "{error}"
+    );
+    assert!(file.expand(&["train.lr=2e-3".into()], None).is_ok());
+}
+
+#[test]
+fn shapes_of_a_budget_stay_on_it() {
+    let folder = Folder::new();
+    let space = |budget: &str, more: &str| {
+        format!(
+            "[sweep]\nbase = \"base.toml\"\n[space]\n{budget}\ntolerance = 0.2\ndepth = [2, 4]\nhead_dim = 8\n\
+             tie_embeddings = true\nffn_multiple_of = 32\npick = 2\n{more}"
+        )
+    };
+    let total = "params_total = \"200K\"";
+    let inside = "params_non_embedding = \"160K\"";
+    for (budget, more, wanted) in [
+        (
+            total,
+            "[axes]\nmodel.dim = [32, 64]\n",
+            "`axes.model.dim`: changes what the shapes of [space] cost",
+        ),
+        (
+            total,
+            "[axes]\ndata.tokenizer.vocab_size = [300, 600]\n",
+            "hint: give one value below [set]",
+        ),
+        (
+            total,
+            "[axes]\nmodel.ffn = [\"swiglu\", \"gelu\"]\n",
+            "sweep.toml:12: `axes.model.ffn`",
+        ),
+        (
+            total,
+            "[[overrides]]\nwhen = { model.n_layers = 2 }\nmodel.dim = 64\n",
+            "hint: let [space] vary it, by heads and head_dim",
+        ),
+        (
+            total,
+            "[set]\nmodel.n_layers = 3\n",
+            "hint: [space] decides it, by depth",
+        ),
+        (
+            "train_flops = \"1e12\"",
+            "[axes]\ntrain.steps = [10, 20]\n",
+            "`axes.train.steps`: changes",
+        ),
+    ] {
+        let said = folder.said(&space(budget, more));
+        assert!(said.contains(wanted), "{said}\nwanted: {wanted}");
+    }
+    // What does not change the cost varies freely.
+    for (budget, more) in [
+        (
+            total,
+            "[axes]\ntrain.lr = [1e-3, 2e-3]\ntrain.steps = [10, 20]\n[set]\ntrain.warmup_steps = 1\n",
+        ),
+        (inside, "[axes]\ndata.tokenizer.vocab_size = [300, 600]\n"),
+    ] {
+        let text = space(budget, more);
+        assert!(folder.expand(&text).unwrap().len() >= 2, "{more}");
+    }
+    let file = folder.read(&space(total, "")).unwrap();
+    for sets in ["model.n_layers=3", "model.layer_sharing.kind=none"] {
+        let error = file.expand(&[sets.into()], None).unwrap_err().to_string();
+        assert!(error.contains("[space] decides it, by "), "{error}");
+        assert!(file.shapes(&[sets.into()]).is_err());
+    }
+}
+
+#[test]
 fn too_many_runs_are_refused() {
     let folder = Folder::new();
     let list: Vec<String> = (1..400).map(|i| i.to_string()).collect();
@@ -449,6 +550,12 @@ fn other_sections_are_read_by_their_owners() {
         error.contains("sweep.toml:5: `slurm.qos`: unknown key"),
         "{error}"
     );
+    let file = folder.read(&format!("{text}partitions = 3\n")).unwrap();
+    let error = file.section::<Slurm>("slurm").unwrap_err().to_string();
+    assert!(
+        error.contains("hint: did you mean `slurm.partition`?"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -473,4 +580,25 @@ fn a_sweep_file_is_told_from_a_configuration() {
     assert!(!super::is_sweep_file(&folder.0.path().join("base.toml")));
     let error = crate::Config::load(&sweep, &[]).unwrap_err().to_string();
     assert!(error.contains("this is a sweep file"), "{error}");
+    // However it is written.
+    for text in [
+        "\u{feff}[sweep]\nbase = \"base.toml\"\n",
+        "[sweep]\t# all of it\nbase = \"base.toml\"\n",
+        "[ sweep ]\r\nbase = \"base.toml\"\r\n",
+        "sweep.base = \"base.toml\"\n",
+        "sweep = { base = \"base.toml\" }\n",
+    ] {
+        assert_eq!(folder.expand(text).map(|runs| runs.len()), Ok(1), "{text}");
+        assert!(super::is_sweep_file(&sweep), "{text}");
+    }
+    // And even with a slip in it.
+    for (text, wanted) in [
+        ("\u{feff}[sweep]\t# x\nbase = \n", true),
+        ("sweep.base = \n", true),
+        ("sweep = 3\n", true),
+        ("[model]\nnote = \"\"\"\n[sweep]\n\"\"\"\n", false),
+    ] {
+        std::fs::write(&sweep, text).unwrap();
+        assert_eq!(super::is_sweep_file(&sweep), wanted, "{text}");
+    }
 }

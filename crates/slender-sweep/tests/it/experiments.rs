@@ -155,13 +155,16 @@ fn the_examples_of_the_page_are_sound() {
     let folder = tempfile::tempdir().unwrap();
     let configs = experiments().join("../configs").canonicalize().unwrap();
     let head = "[sweep]\nbase = \"../configs/base/proxy-1m.toml\"\n[set]\n\
+                data.tokenizer.vocab_size = 32000\n";
+    let shape = "\
                 model = { tie_embeddings = true, layer_sharing = { kind = \"none\" }, n_heads = 4, n_kv_heads = 4 }\n";
     for (index, block) in blocks.iter().enumerate() {
         let whole = match block.contains("[sweep]") {
             true => (*block).to_owned(),
             false if block.contains("[[variants]]") || block.contains("[space]") => {
-                let vocabulary = "data.tokenizer.vocab_size = 32000\n";
-                format!("{head}{vocabulary}{block}")
+                // A space brings the shape itself.
+                let shape = if block.contains("[space]") { "" } else { shape };
+                format!("{head}{shape}{block}")
             }
             // Sections that the sweep file hands on.
             false => continue,
