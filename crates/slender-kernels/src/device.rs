@@ -26,6 +26,23 @@ pub enum DeviceError {
     },
 }
 
+/// Whether this program is built with the backend of `spec`. Opens nothing.
+///
+/// # Errors
+/// [`DeviceError::NotBuilt`].
+pub fn check_built(spec: &DeviceSpec) -> Result<(), DeviceError> {
+    let built = match spec.backend {
+        Backend::Flex => true,
+        Backend::NdArray => cfg!(feature = "ndarray"),
+        Backend::Wgpu => cfg!(feature = "wgpu"),
+        Backend::Cuda => cfg!(feature = "cuda"),
+    };
+    match built {
+        true => Ok(()),
+        false => Err(DeviceError::NotBuilt(spec.backend)),
+    }
+}
+
 /// Opens the device `spec` names and computes something small on it.
 ///
 /// # Errors

@@ -30,7 +30,7 @@ pub use attention::{AttentionMask, attention, forbidden_causal, forbidden_docume
 pub use block::{
     AttentionWeights, FeedForwardWeights, attention_block, feed_forward_block, half_blocks_apply,
 };
-pub use device::{DeviceError, open_device};
+pub use device::{DeviceError, check_built, open_device};
 pub use embedding::embedding;
 pub use ffn::{gelu, relu, swiglu};
 pub use fused::{arithmetic, exp_slice, on_device as has_kernels};

@@ -2,6 +2,7 @@
 
 use crate::done::{DoneRuns, Elsewhere};
 use crate::plan::PlannedRun;
+use crate::rundir::{Status, StatusState};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -41,18 +42,26 @@ pub struct RunCost {
     pub memory_bytes: Option<u64>,
     /// The row of the paper it reproduces.
     pub paper_row: Option<String>,
-    /// A finished run of the same identity.
+    /// Its directory, if it is trained to its end: a sweep does nothing more with it.
     pub done: Option<PathBuf>,
-    /// A run of the same identity that has begun.
+    /// Its directory, if it has begun: a sweep goes on with it.
     pub begun: Option<PathBuf>,
-    /// An earlier run of this plan with the same identity.
+    /// Another run of the same identity, in this directory or elsewhere. The sweep trains this one all the same.
+    pub elsewhere: Option<Elsewhere>,
+    /// An earlier run of this plan with the same identity. The sweep trains both.
     pub same_as: Option<String>,
 }
 
 impl RunCost {
     /// Whether there is nothing to train.
     pub fn is_done(&self) -> bool {
-        self.done.is_some() || self.same_as.is_some()
+        self.done.is_some()
+    }
+
+    /// Whether it is to be trained although a run of the same identity is done or is in the plan.
+    pub fn is_again(&self) -> bool {
+        let finished = self.elsewhere.as_ref().is_some_and(|found| found.finished);
+        !self.is_done() && (finished || self.same_as.is_some())
     }
 }
 
@@ -63,8 +72,10 @@ pub struct PlanTotal {
     pub runs: usize,
     /// Variants.
     pub variants: usize,
-    /// Runs that a finished one, or an earlier one of the plan, stands for.
+    /// Runs that are trained to their end.
     pub done: usize,
+    /// Runs to be trained although one of the same identity is done elsewhere, or comes earlier in the plan.
+    pub again: usize,
     /// FLOPs of all runs.
     pub train_flops: f64,
     /// FLOPs of the runs that are not done.
@@ -106,6 +117,7 @@ impl PlanCost {
         for run in runs {
             let cost = run_cost(run, flops_per_s, done, &mut first);
             total.done += usize::from(cost.is_done());
+            total.again += usize::from(cost.is_again());
             match cost.train_flops {
                 Some(flops) => {
                     total.train_flops += flops;
@@ -138,7 +150,10 @@ fn run_cost<'a>(
     let tokens = facts.tokens_per_step * facts.total_steps;
     let accounting = facts.accounting.as_ref();
     let train_flops = accounting.map(|a| a.train_flops_per_token as f64 * tokens as f64);
-    let found = done.find(run);
+    let own = Status::read(&run.dir).ok().flatten();
+    let finished = |status: &Status| status.state == StatusState::Finished;
+    let is_done = own.as_ref().is_some_and(finished);
+    let elsewhere = done.find(run).filter(|found| found.dir != run.dir);
     let same_as = match first.get(run.identity.as_str()) {
         Some(earlier) => Some((*earlier).to_owned()),
         None => {
@@ -164,20 +179,9 @@ fn run_cost<'a>(
             .map(|(flops, speed)| flops / speed),
         memory_bytes: accounting.map(|a| a.train_memory_bytes),
         paper_row: facts.paper_row.clone(),
-        done: match found {
-            Some(Elsewhere {
-                finished: true,
-                dir,
-            }) => Some(dir.clone()),
-            _ => None,
-        },
-        begun: match found {
-            Some(Elsewhere {
-                finished: false,
-                dir,
-            }) => Some(dir.clone()),
-            _ => None,
-        },
+        done: is_done.then(|| run.dir.clone()),
+        begun: (own.is_some() && !is_done).then(|| run.dir.clone()),
+        elsewhere: elsewhere.cloned(),
         same_as,
     }
 }

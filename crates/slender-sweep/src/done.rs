@@ -8,13 +8,14 @@ use crate::files::read_optional;
 use crate::manifest::Manifest;
 use crate::plan::PlannedRun;
 use crate::rundir::{Status, StatusState};
+use serde::Serialize;
 use serde_json::Value;
 use slender_config::Config;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A run of the same identity.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Elsewhere {
     /// Its directory.
     pub dir: PathBuf,

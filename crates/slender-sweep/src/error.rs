@@ -89,6 +89,17 @@ pub enum SweepError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// The sweep directory cannot be made.
+    #[error(
+        "cannot make the sweep directory {path}: {source}\n  hint: choose another place with --dir",
+        path = path.display()
+    )]
+    Dir {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
     /// A file of ours is not what it should be.
     #[error("{path}: {message}", path = path.display())]
     Format {

@@ -97,6 +97,12 @@ impl JobSource for ListSource {
     }
 }
 
+/// Whether nothing is left to do or being done, which a search alone can say of itself: its paused trials
+/// are not going on.
+pub fn is_over(source: &mut dyn JobSource, state: &SweepState) -> bool {
+    source.next(state) == Next::Done && !state.runs.iter().any(|run| run.busy)
+}
+
 /// Whether the sweep is a search, whose source decides which runs are trained and how far.
 pub fn is_search(manifest: &Manifest) -> bool {
     let search = manifest.other.get("search");

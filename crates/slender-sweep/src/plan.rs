@@ -9,10 +9,11 @@ use crate::error::{PlanProblem, SweepError};
 use crate::facts::RunFacts;
 use crate::manifest::{Manifest, config_of};
 use crate::paper;
-use crate::search::{check_measured, read_search};
+use crate::search::{SEARCH_FIELD, SearchSpec, check_measured, read_search};
+use crate::slurm::SlurmSettings;
 use serde_json::Value;
 use slender_config::sweep::{Expanded, SweepFile, is_sweep_file};
-use slender_config::{Config, DataConfig};
+use slender_config::{Config, ConfigError, DataConfig, Origin};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -170,6 +171,25 @@ pub fn read_plan(dir: &Path) -> Result<Vec<PlannedRun>, SweepError> {
     }
 }
 
+/// The search that the runs of a sweep are dealt by, if they are.
+///
+/// # Errors
+/// A sweep file or directory that cannot be read.
+pub fn planned_search(options: &SweepOptions) -> Result<Option<SearchSpec>, SweepError> {
+    if let Some(path) = options.source() {
+        let search = SweepFile::read(path).and_then(|mut file| read_search(&mut file));
+        let search =
+            search.map_err(|source| SweepError::Plan(vec![PlanProblem::SweepFile { source }]))?;
+        return Ok(search.map(|search| search.spec));
+    }
+    if !options.is_directory() {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(&options.dir)?;
+    let field = manifest.and_then(|manifest| manifest.other.get(SEARCH_FIELD).cloned());
+    Ok(field.and_then(|field| serde_json::from_value(field).ok()))
+}
+
 /// Loads and checks every configuration of a sweep; starts and writes nothing.
 ///
 /// # Errors
@@ -238,6 +258,7 @@ impl Planner<'_> {
             sets.extend(seed.map(|seed| format!("run.seed={seed}")));
             let mut config = match Config::load(path, &sets) {
                 Ok(config) => config,
+                Err(source) if self.said(&source) => return,
                 Err(source) => {
                     let file = path.to_owned();
                     return self.problems.push(PlanProblem::Config { file, source });
@@ -259,10 +280,28 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether a slip of the command line, which every configuration has, was said of another one.
+    fn said(&self, source: &ConfigError) -> bool {
+        let of_command_line = match source {
+            ConfigError::Set { .. } => true,
+            ConfigError::Invalid(problems) => {
+                (problems.iter()).all(|problem| problem.origin == Some(Origin::Set))
+            }
+            _ => false,
+        };
+        let text = source.to_string();
+        let same = |known: &PlanProblem| match known {
+            PlanProblem::Config { source, .. } => source.to_string() == text,
+            _ => false,
+        };
+        of_command_line && self.problems.iter().any(same)
+    }
+
     fn sweep_file(&mut self, path: &Path) {
         let seeds = self.options.seeds.as_deref();
         let expanded = SweepFile::read(path).and_then(|mut file| {
             let search = read_search(&mut file)?;
+            SlurmSettings::of(file.merged())?;
             let runs = file.expand(&self.sets(), seeds)?;
             if search.is_some() {
                 check_measured(&file, &runs)?;

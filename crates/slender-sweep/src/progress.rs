@@ -7,6 +7,7 @@ use crate::format::list;
 use crate::manifest::{Failure, Stage};
 use crate::rundir::Status;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use slender_config::plural;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -126,7 +127,7 @@ impl fmt::Display for Event {
                 jobs,
                 threads,
             } => {
-                write!(f, "sweep: {runs} runs, {jobs} at a time")?;
+                write!(f, "sweep: {}, {jobs} at a time", plural(*runs, "run"))?;
                 match threads {
                     Some(threads) => write!(f, ", {threads} CPU threads each"),
                     None => Ok(()),

@@ -2,10 +2,11 @@
 //!
 //! Read from the run directories; what a scheduler says stands beside it as a remark.
 
+use crate::jobs::{JobSource, is_over};
 use crate::slurm::QueueEntry;
 use crate::state::{Phase, RunView, SweepState};
 use serde_json::{Value, json};
-use slender_config::human_seconds;
+use slender_config::{human_seconds, plural};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -20,6 +21,8 @@ const SHOWN_WHOLE: usize = 40;
 pub struct StatusReport {
     /// What the run directories say.
     pub state: SweepState,
+    /// Nothing is left to do: [`is_over`](crate::is_over).
+    pub over: bool,
     /// Jobs that a scheduler may still run, by place of the run.
     pub queued: BTreeMap<u32, QueueEntry>,
     /// What a scheduler says became of the others.
@@ -27,9 +30,10 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// What the run directories say, alone.
-    pub fn of(state: SweepState) -> Self {
+    /// What the run directories say, alone; `source` deals out the sweep's work.
+    pub fn of(state: SweepState, source: &mut dyn JobSource) -> Self {
         Self {
+            over: is_over(source, &state),
             state,
             queued: BTreeMap::new(),
             hints: BTreeMap::new(),
@@ -44,6 +48,12 @@ impl StatusReport {
         })
     }
 
+    /// Whether nothing is left but runs that failed.
+    pub fn failed(&self) -> bool {
+        let failed = |run: &RunView| run.failure.is_some() && !run.is_done();
+        self.over && self.state.runs.iter().any(failed)
+    }
+
     /// One line: how many runs are in which state.
     pub fn headline(&self) -> String {
         let counts = self.state.counts();
@@ -52,7 +62,7 @@ impl StatusReport {
             .collect();
         let (done, total) = self.steps();
         let runs = self.state.runs.len();
-        let mut line = format!("{runs} runs: {}", parts.join(", "));
+        let mut line = format!("{}: {}", plural(runs, "run"), parts.join(", "));
         let waiting = |index: &u32| {
             let run = self.state.runs.get(*index as usize);
             run.is_some_and(|run| !run.busy && !run.is_done())
@@ -64,6 +74,9 @@ impl StatusReport {
         if total > 0 {
             let share = 100.0 * done as f64 / total as f64;
             let _ = write!(line, "; {share:.0} % of all steps");
+        }
+        if self.over && counts.contains_key(&Phase::Paused) {
+            line += "; the search is over";
         }
         line
     }
@@ -204,6 +217,7 @@ impl StatusReport {
         json!({
             "format": SWEEP_STATUS_FORMAT,
             "dir": self.state.dir,
+            "over": self.over,
             "counts": self.state.counts(),
             "steps": steps,
             "total_steps": total_steps,

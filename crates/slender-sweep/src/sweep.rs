@@ -61,10 +61,14 @@ impl SweepOutcome {
 /// Problems of the configurations, or a sweep directory that cannot be written.
 pub fn prepare_sweep(options: &SweepOptions) -> Result<Vec<String>, SweepError> {
     let runs = plan(options)?;
-    let before = Manifest::read(&options.dir)?;
     if options.is_directory() {
         return Ok(runs.into_iter().map(|run| run.name).collect());
     }
+    std::fs::create_dir_all(&options.dir).map_err(|source| SweepError::Dir {
+        path: options.dir.clone(),
+        source,
+    })?;
+    let before = Manifest::read(&options.dir)?;
     Manifest::merge_plan(&options.dir, &runs, options.source())?;
     // A run that failed with another configuration has not failed with this one.
     let changed = |run: &&PlannedRun| {

@@ -75,7 +75,12 @@ impl CliError {
             | CliError::Eval(
                 slender_eval::EvalError::UnknownTask { .. } | slender_eval::EvalError::NoTasks,
             )
-            | CliError::Sweep(slender_sweep::SweepError::Plan { .. }) => exit::USAGE,
+            | CliError::Sweep(
+                slender_sweep::SweepError::Plan { .. }
+                | slender_sweep::SweepError::NoConfigs
+                | slender_sweep::SweepError::NotASweep { .. }
+                | slender_sweep::SweepError::Dir { .. },
+            ) => exit::USAGE,
             _ => exit::FAILED,
         }
     }

@@ -162,6 +162,277 @@ fn slips_in_a_sweep_file_are_misuse() {
 }
 
 #[test]
+fn a_sweep_that_cannot_run_is_refused_before_anything_is_written() {
+    let folder = Folder::new();
+    folder.write("empty.toml", "");
+    folder.write("other.toml", "extends = \"base.toml\"\n");
+    let refused = |arguments: &[&str], wanted: &str| {
+        let said = folder.misuse(arguments);
+        assert!(
+            said.contains(wanted),
+            "{arguments:?}: {said}\nwanted: {wanted}"
+        );
+        assert!(!folder.0.path().join("sweeps").exists(), "{arguments:?}");
+        said
+    };
+    // Slurm's settings, wherever they are.
+    let slurm = "[sweep]\nbase = \"base.toml\"\n[slurm]\npartitions = \"gpu\"\ntime = \"2h\"\n";
+    folder.write("slurm.toml", slurm);
+    let unknown =
+        "slurm.toml:4: `slurm.partitions`: unknown key\n  hint: did you mean `slurm.partition`?";
+    refused(&["sweep", "plan", "slurm.toml"], unknown);
+    refused(&["sweep", "run", "slurm.toml"], unknown);
+    folder.write("slurm.toml", &slurm.replace("partitions", "partition"));
+    refused(
+        &["sweep", "plan", "slurm.toml"],
+        "slurm.toml:5: `slurm.time`: `2h` is no time limit",
+    );
+    let with = |file| {
+        [
+            "sweep",
+            "run",
+            "base.toml",
+            "--executor",
+            "slurm",
+            "--slurm",
+            file,
+        ]
+    };
+    refused(&with("missing.toml"), "cannot read missing.toml");
+    refused(
+        &with("base.toml"),
+        "base.toml:1: `slurm`: there is no such table",
+    );
+    // Directories.
+    refused(
+        &["sweep", "run", "base.toml", "--dir", "empty.toml/x"],
+        "cannot make the sweep directory",
+    );
+    for command in ["status", "resume", "work", "cancel"] {
+        refused(&["sweep", command, "."], ". is not a sweep directory");
+    }
+    refused(&["sweep", "retry", "."], "is not a sweep directory");
+    refused(
+        &["sweep", "status", ".", "--watch", "--interval", "nan"],
+        "0.1 to 3600",
+    );
+    // Devices: a slip is said once, and what the program lacks before a run needs it.
+    let said = refused(
+        &[
+            "sweep",
+            "run",
+            "base.toml",
+            "other.toml",
+            "--device",
+            "flux",
+        ],
+        "flux",
+    );
+    assert_eq!(said.matches("flux").count(), 1, "{said}");
+    let said = refused(
+        &[
+            "sweep",
+            "run",
+            "base.toml",
+            "other.toml",
+            "--set",
+            "train.lrr=1",
+        ],
+        "train.lrr",
+    );
+    assert_eq!(said.matches("train.lrr").count(), 1, "{said}");
+    if !cfg!(feature = "wgpu") {
+        refused(
+            &["sweep", "run", "base.toml", "--device", "wgpu"],
+            "this build has no `wgpu` backend",
+        );
+    }
+    // Texts.
+    let text =
+        "extends = \"base.toml\"\n[data]\nsources = [{ kind = \"files\", paths = [\"nope\"] }]\n";
+    folder.write("text.toml", text);
+    let said = refused(&["sweep", "run", "base.toml", "text.toml"], "run `text`: ");
+    assert!(said.contains("nope"), "{said}");
+    folder.write(
+        "text.toml",
+        &text
+            .replace("files", "builtin")
+            .replace("paths = [\"nope\"]", "name = \"nope\""),
+    );
+    refused(&["sweep", "run", "base.toml", "text.toml"], "run `text`: ");
+    let plan = folder.run(&["sweep", "plan", "text.toml", "--flops-per-s", "1e9"]);
+    assert!(plan.status.success(), "a plan may be for another machine");
+    assert!(String::from_utf8_lossy(&plan.stderr).contains("warning: run `text`: "));
+    refused(
+        &[
+            "search",
+            "coord-check",
+            "base.toml",
+            "--widths",
+            "32,64",
+            "--tolerance",
+            "nan",
+        ],
+        "--tolerance NaN",
+    );
+}
+
+#[test]
+fn a_retry_wants_names_or_failed() {
+    let folder = Folder::new();
+    folder.stdout(&[
+        "sweep",
+        "run",
+        "base.toml",
+        "--dir",
+        "x",
+        "--print",
+        "slurm",
+    ]);
+    let said = folder.misuse(&["sweep", "retry", "x"]);
+    assert!(
+        said.contains("no run is named") && said.contains("--failed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_plan_of_a_search_is_an_upper_bound() {
+    let folder = Folder::new();
+    folder.write(
+        "search.toml",
+        "[sweep]\nbase = \"base.toml\"\n[search]\ntrials = 4\n[search.space]\ntrain.lr = { uniform = [1e-3, 1e-2] }\n",
+    );
+    let plan = ["sweep", "plan", "search.toml", "--flops-per-s", "1e9"];
+    let text = folder.stdout(&plan);
+    assert!(text.contains("all costs are upper bounds"), "{text}");
+    let json = folder.json(&[&plan[..], &["--json"]].concat());
+    assert_eq!(json["search"]["method"], "asha");
+    let json = folder.json(&[
+        "sweep",
+        "plan",
+        "base.toml",
+        "--flops-per-s",
+        "1e9",
+        "--json",
+    ]);
+    assert!(json["search"].is_null());
+}
+
+#[test]
+fn a_plan_tells_of_twins_which_a_sweep_trains() {
+    let folder = Folder::new();
+    folder.write(
+        "twins.toml",
+        "[sweep]\nbase = \"base.toml\"\n[[variants]]\nname = \"a\"\n[[variants]]\nname = \"b\"\nrun.log_every = 3\n",
+    );
+    let text = folder.stdout(&["sweep", "plan", "twins.toml", "--flops-per-s", "1e9"]);
+    assert!(text.contains("the same as a"), "{text}");
+    assert!(
+        text.contains("1 run is the same as an earlier one here"),
+        "{text}"
+    );
+    assert!(!text.contains("FLOPs left"), "{text}");
+}
+
+/// Slurm's commands as scripts: what is submitted lands in `submitted`, if there is a file `open`.
+#[cfg(unix)]
+fn pretend_slurm(folder: &Folder) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = folder.0.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let sbatch = "#!/bin/sh\nif [ -e open ]; then cp \"$2\" submitted; echo 42; else echo 'invalid partition' >&2; exit 1; fi\n";
+    for (name, text) in [
+        ("sbatch", sbatch),
+        ("squeue", "#!/bin/sh\n"),
+        ("scontrol", "#!/bin/sh\n"),
+        ("sacct", "#!/bin/sh\n"),
+        ("scancel", "#!/bin/sh\n"),
+    ] {
+        let path = bin.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    format!(
+        "{}:{}",
+        bin.display(),
+        std::env::var("PATH").unwrap_or_default()
+    )
+}
+
+#[test]
+#[cfg(unix)]
+fn a_sweep_that_slurm_refused_stays_with_slurm() {
+    let folder = Folder::new();
+    let path = pretend_slurm(&folder);
+    folder.write(
+        "search.toml",
+        "[sweep]\nbase = \"base.toml\"\n[search]\ntrials = 4\n[search.space]\ntrain.lr = { uniform = [1e-3, 1e-2] }\n",
+    );
+    let slender = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slender"));
+        let command = command.args(arguments).current_dir(folder.0.path());
+        command
+            .env("PATH", &path)
+            .env("SLENDER_CACHE", folder.0.path().join("cache"));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let run = [
+        "sweep",
+        "run",
+        "search.toml",
+        "--dir",
+        "x",
+        "--executor",
+        "slurm",
+        "--workers",
+        "3",
+    ];
+    let (code, said) = slender(&run);
+    assert_eq!(code, Some(70), "{said}");
+    assert!(
+        said.contains("invalid partition") && said.contains("sweep resume x --slurm FILE"),
+        "{said}"
+    );
+    // Nothing trains here, now or then.
+    let (code, said) = slender(&["sweep", "resume", "x"]);
+    assert_eq!(code, Some(70), "{said}");
+    folder.write("open", "");
+    let (code, said) = slender(&["sweep", "resume", "x"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("4 trials of the search left"), "{said}");
+    let script = std::fs::read_to_string(folder.0.path().join("submitted")).unwrap();
+    assert!(
+        script.contains("--array=0-2\n"),
+        "three workers, as at first: {script}"
+    );
+    assert!(!folder.0.path().join("x/runs").exists());
+}
+
+#[test]
+fn a_printed_script_can_run() {
+    let folder = Folder::new();
+    let script = folder.stdout(&[
+        "sweep",
+        "run",
+        "base.toml",
+        "--dir",
+        "x",
+        "--print",
+        "slurm",
+    ]);
+    assert!(script.starts_with("#!/bin/bash\n"), "{script}");
+    let logs = folder.0.path().join("x/slurm/logs");
+    assert!(
+        script.contains(&format!("{}/%A_%a.log", logs.display())),
+        "{script}"
+    );
+    assert!(logs.is_dir(), "Slurm does not make the folder of its logs");
+}
+
+#[test]
 fn shapes_of_table_11_are_marked() {
     let folder = Folder::new();
     let question = [

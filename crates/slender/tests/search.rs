@@ -198,6 +198,24 @@ fn a_search_that_is_killed_decides_as_one_that_was_left_alone() {
     );
     assert!(a["share_of_everything"].as_f64().unwrap() < 0.6);
 
+    // It is over although trials are paused, and everyone who is asked says so.
+    let status = bench.json(&["sweep", "status", "whole", "--exit-code", "--json"]);
+    assert_eq!(status["over"], true);
+    assert!(
+        status["counts"]["paused"].as_u64().unwrap() > 0,
+        "{status:#}"
+    );
+    bench.run(&["sweep", "status", "whole", "--watch", "--exit-code"]);
+    std::fs::remove_file(bench.path("whole/report.html")).unwrap();
+    bench.run(&["sweep", "work", "whole"]);
+    assert!(bench.path("whole/report.html").is_file());
+    let resumed = bench.run(&["sweep", "resume", "whole", "--executor", "slurm"]);
+    let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
+    assert!(
+        said.contains("nothing to submit") && said.contains("not to go on, says the search"),
+        "{said}"
+    );
+
     // What is trained to the end is a run like any other, and makes a front.
     let front = bench.json(&["search", "pareto", "whole", "--json"]);
     assert_eq!(front["points"].as_array().unwrap().len(), reached(2));

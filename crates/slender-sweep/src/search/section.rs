@@ -6,7 +6,7 @@ use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use slender_config::sweep::{Expanded, SweepFile};
-use slender_config::{Config, ConfigError, Origin, Problem, SourceRole};
+use slender_config::{Config, ConfigError, Origin, Problem, SourceRole, schema};
 use std::collections::BTreeMap;
 
 /// Candidates of the learning rate for every variant.
@@ -163,6 +163,9 @@ impl SearchSection {
         };
         let mut space = Space::new();
         read_space("", &self.space, &mut space, &mut check);
+        if check.problems.is_empty() {
+            self.check_points(&space, &mut check);
+        }
         self.check(&space, &mut check);
         if !check.problems.is_empty() {
             return Err(ConfigError::Invalid(check.problems));
@@ -233,6 +236,13 @@ impl SearchSection {
                 "give [search] lr = { values = [...] } instead",
             );
         }
+        if let Some(lr) = &self.lr {
+            self.check_lr(lr, space, check);
+        }
+    }
+
+    /// Whether as many points are asked for as there can be.
+    fn check_points(&self, space: &Space, check: &mut Checker<'_>) {
         match (self.trials, self.sampler) {
             (Some(_), Sampler::Grid) => check.wrong(
                 "trials",
@@ -266,9 +276,6 @@ impl SearchSection {
                 "is for the continuous ranges of a grid",
                 "drop it, or use sampler = \"grid\" and a uniform or log_uniform range",
             );
-        }
-        if let Some(lr) = &self.lr {
-            self.check_lr(lr, space, check);
         }
     }
 
@@ -348,10 +355,25 @@ fn read_space(
             _ => format!("{prefix}.{name}"),
         };
         let place = format!("space.{key}");
+        if key == "run.seed" {
+            check.wrong(
+                &place,
+                "seeds are not searched",
+                "write seeds = [0, 1, 2] below [sweep]; runs that differ in the seed alone are one variant",
+            );
+            continue;
+        }
         let range = match value {
             Value::Array(values) => choice(values),
             Value::Object(inner) if inner.keys().any(|kind| KINDS.contains(&kind.as_str())) => {
                 read_range(inner)
+            }
+            Value::Object(inner) if is_range(&key, inner) => {
+                let kind = inner.keys().find(|kind| *kind != "step");
+                let kind = kind.map_or("step", String::as_str);
+                let near = KINDS.iter().find(|known| plain(known) == plain(kind));
+                let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                Err(format!("unknown kind of range `{kind}`{near}"))
             }
             Value::Object(inner) if !inner.is_empty() => {
                 let inner = inner.clone().into_iter().collect();
@@ -369,6 +391,19 @@ fn read_space(
             ),
         }
     }
+}
+
+/// A kind of range without what it may be mistyped by.
+fn plain(kind: &str) -> String {
+    let letters = kind.chars().filter(char::is_ascii_alphabetic);
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
+}
+
+/// Whether the table at `key` is a range of some kind, rather than a section of the configuration with
+/// keys of its own.
+fn is_range(key: &str, table: &serde_json::Map<String, Value>) -> bool {
+    let value = schema::describe(key).is_some() && schema::keys_of(key).is_empty();
+    value && !table.is_empty()
 }
 
 fn choice(values: &[Value]) -> Result<Range, String> {
@@ -505,6 +540,18 @@ mod tests {
                 "`search.space.a`: expected a range",
             ),
             (
+                json!({"space": {"train.lr": {"loguniform": [1e-3, 1e-2]}}, "trials": 1}),
+                "`search.space.train.lr`: unknown kind of range `loguniform`; did you mean `log_uniform`?",
+            ),
+            (
+                json!({"space": {"train": {"lr": {"normal": [0, 1]}}}, "trials": 1}),
+                "`search.space.train.lr`: unknown kind of range `normal`",
+            ),
+            (
+                json!({"space": {"run.seed": [1, 2]}, "trials": 1}),
+                "`search.space.run.seed`: seeds are not searched",
+            ),
+            (
                 json!({"sampler": "grid", "trials": 2, "space": {"a": [1]}}),
                 "as many trials as combinations",
             ),
@@ -528,6 +575,8 @@ mod tests {
         for (section, expected) in cases {
             let said = resolve(section.clone()).unwrap_err();
             assert!(said.contains(expected), "{section}: {said}");
+            // One slip is one problem.
+            assert_eq!(said.matches("hint: ").count(), 1, "{section}: {said}");
             assert!(
                 said.starts_with("sweep.toml:9: ") && said.contains("hint: "),
                 "{said}"

@@ -18,6 +18,6 @@ mod submit;
 pub use client::{DEFAULT_MAX_ARRAY, SlurmClient};
 pub use queue::{Element, QueueEntry};
 pub(crate) use script::quoted;
-pub use script::{SbatchScript, SlurmWork, job_prefix, sbatch_scripts};
+pub use script::{SbatchScript, SlurmWork, job_prefix, printed, sbatch_scripts};
 pub use settings::SlurmSettings;
 pub use submit::{SLURM_JOBS_FORMAT, Submission, cover, end_hints, submissions, submit};

@@ -80,6 +80,26 @@ pub fn sbatch_scripts(
     scripts
 }
 
+/// What is printed of `scripts`: the one there is, for `sbatch`, or a shell script that submits each.
+pub fn printed(scripts: &[SbatchScript]) -> String {
+    if let [one] = scripts {
+        return one.text.clone();
+    }
+    let mut text = format!(
+        "#!/bin/bash\n# Submits {} job arrays, because one array may not have so many elements. Run it with bash.\nset -e\n",
+        scripts.len()
+    );
+    // No line of a script may end it.
+    let mut end = "END_OF_ARRAY".to_owned();
+    while scripts.iter().any(|script| script.text.contains(&end)) {
+        end.push('_');
+    }
+    for script in scripts {
+        let _ = write!(text, "sbatch <<'{end}'\n{}{end}\n", script.text);
+    }
+    text
+}
+
 fn script(work: &SlurmWork, settings: &SlurmSettings, offset: u32, elements: &[u32]) -> String {
     let throttle = settings
         .throttle
@@ -237,6 +257,42 @@ exec /opt/slender sweep work '/data/my sweeps/smoke' --index "$SLURM_ARRAY_TASK_
             scripts[2]
                 .text
                 .contains("--index \"$((SLURM_ARRAY_TASK_ID + 2000))\"")
+        );
+    }
+
+    /// What is printed for two arrays is a script that `bash` runs and that gives `sbatch` each of them whole.
+    #[test]
+    #[cfg(unix)]
+    fn several_arrays_are_printed_as_one_script_that_submits_them() {
+        use std::os::unix::fs::PermissionsExt;
+        let settings = SlurmSettings {
+            setup: vec!["echo \"$HOME\" # END_OF_ARRAY".into()],
+            ..SlurmSettings::default()
+        };
+        let one = sbatch_scripts(&work(vec![3]), &settings, 1000);
+        assert_eq!(printed(&one), one[0].text);
+        let two = sbatch_scripts(&work(vec![3, 1000]), &settings, 1000);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("all.sh"), printed(&two)).unwrap();
+        std::fs::write(
+            path("sbatch"),
+            "#!/bin/sh\ncat >> submitted\necho ==== >> submitted\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(path("sbatch"), PermissionsExt::from_mode(0o755)).unwrap();
+        let search = std::env::var("PATH").unwrap_or_default();
+        let status = std::process::Command::new("bash")
+            .arg("all.sh")
+            .current_dir(folder.path())
+            .env("PATH", format!("{}:{search}", folder.path().display()))
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let submitted = std::fs::read_to_string(path("submitted")).unwrap();
+        assert_eq!(
+            submitted,
+            format!("{}====\n{}====\n", two[0].text, two[1].text)
         );
     }
 

@@ -1,15 +1,15 @@
 //! `[slurm]`: what a cluster wants to be told.
 
-use crate::error::SweepError;
-use crate::files::read_optional;
 use serde::{Deserialize, Serialize};
+use slender_config::sweep::{read_section, read_toml};
+use slender_config::{ConfigError, Merged, Origin, Problem};
 use std::path::Path;
 
 /// The `[slurm]` table of a `sweep.toml`, or a file of its own given with `--slurm`.
 ///
 /// What is left out is left to the cluster's defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct SlurmSettings {
     /// Partition, or several separated by commas.
     pub partition: Option<String>,
@@ -61,57 +61,95 @@ impl Default for SlurmSettings {
 }
 
 impl SlurmSettings {
-    /// Reads the `[slurm]` table of a TOML file, or the whole file if it has no tables. A file that
-    /// has other tables and none of this name has the defaults.
+    /// Reads the `[slurm]` table of a TOML file, or the whole file if it has no tables.
     ///
     /// # Errors
-    /// The file cannot be read, is no TOML, or has a key that is not known.
-    pub fn load(path: &Path) -> Result<Self, SweepError> {
-        let wrong = |message: String| SweepError::Format {
-            path: path.to_owned(),
-            message,
-        };
-        let text = read_optional(path)?.ok_or_else(|| wrong("no such file".into()))?;
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| wrong(error.to_string()))?;
-        let own = match table.get("slurm") {
-            Some(own) => own.clone(),
-            None if table.values().any(toml::Value::is_table) => return Ok(Self::default()),
-            None => toml::Value::Table(table),
-        };
-        let settings: Self = own
-            .try_into()
-            .map_err(|error: toml::de::Error| wrong(format!("[slurm]: {}", error.message())))?;
-        settings
-            .check()
-            .map_err(|error| wrong(format!("[slurm]: {error}")))?;
-        Ok(settings)
+    /// The file cannot be read, is no TOML, has other tables and none of this name, or has a key or a
+    /// value that is not sound.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let merged = read_toml(path)?;
+        if merged.table.contains_key("slurm") {
+            return Self::of(&merged);
+        }
+        if merged.table.values().any(toml::Value::is_table) {
+            let known: Vec<&str> = merged.table.keys().map(String::as_str).collect();
+            return Err(ConfigError::Invalid(vec![Problem {
+                origin: Some(Origin::File {
+                    file: path.to_owned(),
+                    line: 1,
+                }),
+                key: "slurm".into(),
+                message: format!("there is no such table, only {}", known.join(", ")),
+                hint: Some("head Slurm's settings with [slurm]".into()),
+            }]));
+        }
+        Self::section(&merged, "")
     }
 
-    /// What `sbatch` would misread without a word.
-    fn check(&self) -> Result<(), String> {
-        if let Some(odd) = self
-            .sbatch
-            .iter()
-            .find(|line| !line.trim_start().starts_with('-'))
-        {
-            return Err(format!(
-                "`sbatch`: `{odd}` is no option\n  hint: write it with its dashes, such as \"--exclude=node7\""
+    /// The `[slurm]` table of a sweep file; the defaults without one.
+    ///
+    /// # Errors
+    /// A key or a value that is not sound.
+    pub fn of(merged: &Merged) -> Result<Self, ConfigError> {
+        Self::section(merged, "slurm")
+    }
+
+    fn section(merged: &Merged, name: &str) -> Result<Self, ConfigError> {
+        let settings: Self = read_section(merged, name)?.unwrap_or_default();
+        let found = settings.check();
+        if found.is_empty() {
+            return Ok(settings);
+        }
+        let problem = |(key, message, hint): (&str, String, &str)| {
+            let key = match name {
+                "" => key.to_owned(),
+                name => format!("{name}.{key}"),
+            };
+            Problem {
+                origin: merged.origin(&key),
+                key,
+                message,
+                hint: Some(hint.to_owned()),
+            }
+        };
+        let problems = found.into_iter().map(problem).collect();
+        Err(ConfigError::Invalid(problems))
+    }
+
+    /// What `sbatch` would misread without a word, or refuse when the sweep is written already: key,
+    /// problem and hint.
+    fn check(&self) -> Vec<(&'static str, String, &'static str)> {
+        let mut found = Vec::new();
+        let odd = |line: &&String| !line.trim_start().starts_with('-');
+        if let Some(odd) = self.sbatch.iter().find(odd) {
+            found.push((
+                "sbatch",
+                format!("`{odd}` is no option"),
+                "write it with its dashes, such as \"--exclude=node7\"",
             ));
         }
         for (key, value) in self.named() {
-            if value
-                .as_ref()
-                .is_some_and(|value| value.trim().is_empty() || value.contains('\n'))
+            let empty = |value: &String| value.trim().is_empty() || value.contains('\n');
+            if value.as_ref().is_some_and(empty) {
+                let message = "needs a value of one line".to_owned();
+                found.push((key, message, "leave the key out for the cluster's default"));
+            } else if key == "time"
+                && let Some(time) = value
+                && !is_time(time)
             {
-                return Err(format!("`{key}`: needs a value of one line"));
+                found.push((
+                    key,
+                    format!("`{time}` is no time limit"),
+                    "write minutes (\"90\"), \"hours:minutes:seconds\" (\"1:30:00\") or \"days-hours\" (\"1-12\")",
+                ));
             }
         }
-        if self.throttle == Some(0) || self.cpus == Some(0) {
-            return Err("`throttle` and `cpus` are at least 1".into());
+        for (key, number) in [("throttle", self.throttle), ("cpus", self.cpus)] {
+            if number == Some(0) {
+                found.push((key, "is at least 1".into(), "write 1 or more"));
+            }
         }
-        Ok(())
+        found
     }
 
     /// The keys that are options of `sbatch` word for word.
@@ -147,15 +185,41 @@ impl SlurmSettings {
     }
 }
 
+/// A time limit as Slurm reads it: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, each of the
+/// latter two also after `days-`, where the first number is of hours; or without limit.
+fn is_time(text: &str) -> bool {
+    let text = text.trim();
+    if ["UNLIMITED", "INFINITE"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+    {
+        return true;
+    }
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (days, rest) = match text.split_once('-') {
+        Some((days, rest)) => (Some(days), rest),
+        None => (None, text),
+    };
+    days.is_none_or(number) && rest.split(':').count() <= 3 && rest.split(':').all(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<SlurmSettings, String> {
+    fn written<T>(text: &str, read: impl Fn(&Path) -> T) -> T {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cluster.toml");
         std::fs::write(&path, text).unwrap();
-        SlurmSettings::load(&path).map_err(|error| error.to_string())
+        read(&path)
+    }
+
+    fn load(text: &str) -> Result<SlurmSettings, String> {
+        written(text, SlurmSettings::load).map_err(|error| error.to_string())
+    }
+
+    fn read(text: &str) -> Merged {
+        written(text, read_toml).unwrap()
     }
 
     #[test]
@@ -167,21 +231,44 @@ mod tests {
         );
         let table = load("[sweep]\nname = \"x\"\n[slurm]\npartition = \"gpu\"\ncpus = 4\n");
         assert_eq!(table.unwrap(), bare);
-        assert_eq!(load("[sweep]\n").unwrap(), SlurmSettings::default());
+        let other = load("[slrum]\ncpus = 4\n").unwrap_err();
+        assert!(other.contains("no such table, only slrum"), "{other}");
+        let file = read("[sweep]\nname = \"x\"\n");
+        assert_eq!(SlurmSettings::of(&file).unwrap(), SlurmSettings::default());
     }
 
     #[test]
     fn mistakes_are_named() {
         let unknown = load("[slurm]\npartitions = \"gpu\"\n").unwrap_err();
         assert!(
-            unknown.contains("cluster.toml") && unknown.contains("partitions"),
+            unknown.contains("cluster.toml:2: `slurm.partitions`: unknown key\n  hint: did you mean `slurm.partition`?"),
             "{unknown}"
         );
+        let kind = load("cpus = 1\nmem = 16\n").unwrap_err();
+        assert!(kind.contains("cluster.toml:2: `mem`: "), "{kind}");
         let odd = load("sbatch = [\"exclude=node7\"]\n").unwrap_err();
         assert!(
-            odd.contains("`exclude=node7`") && odd.contains("hint:"),
+            odd.contains("cluster.toml:1: `sbatch`: `exclude=node7`") && odd.contains("hint:"),
             "{odd}"
         );
         assert!(load("throttle = 0\n").is_err() && load("qos = \"\"\n").is_err());
+        for time in [
+            "90",
+            "90:30",
+            "2:00:00",
+            "1-12",
+            "1-12:30",
+            "1-12:30:15",
+            "unlimited",
+        ] {
+            assert!(load(&format!("time = \"{time}\"\n")).is_ok(), "{time}");
+        }
+        for time in ["2h", "1:2:3:4", "1-", "-2", "1:", "two"] {
+            let said = load(&format!("cpus = 1\ntime = \"{time}\"\n")).unwrap_err();
+            assert!(
+                said.contains("cluster.toml:2: `time`: ") && said.contains("hint: write minutes"),
+                "{said}"
+            );
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::common::Bench;
 use slender_sweep::{
-    DoneRuns, Manifest, PlanCost, RunOutcome, Stop, SweepError, SweepOptions, plan, run_sweep,
+    DoneRuns, Elsewhere, Manifest, PlanCost, RunOutcome, Stop, SweepError, SweepOptions, plan,
+    run_sweep,
 };
 use std::path::PathBuf;
 
@@ -173,21 +174,27 @@ fn runs_that_are_done_are_found_wherever_they_are() {
         )
     };
     let found = cost();
-    assert_eq!(
-        found.runs[0].done,
-        Some(first.dir.join("runs/base-n_layers2"))
-    );
-    assert_eq!(
-        (found.runs[1].done.as_ref(), found.runs[1].begun.as_ref()),
-        (None, Some(&alone))
-    );
+    // None of them is this sweep's, which trains all its runs.
+    let elsewhere = |dir: PathBuf, finished| Some(Elsewhere { dir, finished });
+    let first_run = first.dir.join("runs/base-n_layers2");
+    assert_eq!(found.runs[0].elsewhere, elsewhere(first_run, true));
+    assert_eq!(found.runs[1].elsewhere, elsewhere(alone.clone(), false));
+    assert_eq!((&found.runs[0].done, &found.runs[1].begun), (&None, &None));
     assert_eq!(found.runs[2].same_as, None);
     assert_eq!(found.runs[3].same_as.as_deref(), Some("c"));
-    assert_eq!(found.total.done, 2);
-    let left = found.runs[1].train_flops.unwrap() + found.runs[2].train_flops.unwrap();
-    assert_eq!(found.total.train_flops_left, left);
+    assert_eq!((found.total.done, found.total.again), (0, 2));
+    assert_eq!(found.total.train_flops_left, found.total.train_flops);
     std::fs::write(alone.join("status.json"), status("finished")).unwrap();
-    assert_eq!(cost().runs[1].done.as_ref(), Some(&alone));
+    assert_eq!(cost().runs[1].elsewhere, elsewhere(alone, true));
+    assert_eq!(cost().total.again, 3);
+    // What the sweep does is its plan.
+    let outcome = run_sweep(&second, &Stop::new(), &|_| {}).unwrap();
+    let trained = RunOutcome::Finished { before: false };
+    assert!(outcome.runs.iter().all(|(_, outcome)| *outcome == trained));
+    let after = cost();
+    assert_eq!((after.total.done, after.total.again), (4, 0));
+    assert_eq!(after.total.train_flops_left, 0.0);
+    assert_eq!(after.runs[3].done, Some(second.dir.join("runs/d")));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::common::Bench;
 use slender_sweep::{
-    ClaimOptions, Holder, Phase, StatusReport, SweepOptions, SweepState, cancel_workers,
-    prepare_sweep, retry_failed,
+    ClaimOptions, Holder, ListSource, Manifest, Phase, StatusReport, SweepOptions, SweepState,
+    cancel_workers, prepare_sweep, retry_failed, source_for,
 };
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -27,6 +27,67 @@ fn status(run: &Path, state: &str, step: u64) {
 
 fn read(dir: &Path) -> SweepState {
     SweepState::read(dir, &ClaimOptions::default()).unwrap()
+}
+
+/// The whole directory's report.
+fn report_of(dir: &Path) -> StatusReport {
+    let manifest = Manifest::read(dir).unwrap().unwrap();
+    let names: Vec<String> = manifest.runs.iter().map(|run| run.name.clone()).collect();
+    StatusReport::of(read(dir), source_for(&manifest, &names).as_mut())
+}
+
+/// Paused trials of a search are left to do only as long as the search says so.
+#[test]
+fn a_search_says_itself_when_it_is_over() {
+    let bench = Bench::new();
+    let dir = prepared(&bench, &["a", "b", "c", "d"]);
+    let run = |name: &str| dir.join("runs").join(name);
+    Manifest::update(&dir, |manifest| {
+        let spec = serde_json::json!({ "method": "asha", "eta": 2, "min_share": 0.5 });
+        manifest.other.insert("search".into(), spec);
+        Ok(())
+    })
+    .unwrap();
+    let pause = |name: &str, loss: f64| {
+        status(&run(name), "paused", 5);
+        let path = run(name).join("status.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"error\"", "\"until\":5,\"error\"")).unwrap();
+        let line = format!("{{\"kind\":\"pause\",\"step\":5,\"loss\":{loss}}}\n");
+        std::fs::write(run(name).join("metrics.jsonl"), line).unwrap();
+    };
+    for (index, name) in ["a", "b", "c", "d"].iter().enumerate() {
+        assert!(!report_of(&dir).over, "{name} is left");
+        pause(name, 3.0 + index as f64);
+    }
+    // The best two of four go on.
+    let evaluated = |name: &str| {
+        status(&run(name), "finished", 10);
+        std::fs::create_dir(run(name).join("eval")).unwrap();
+        let results = r#"{"format":"slender-eval/1","results":{"arc_easy":{},"boolq":{}}}"#;
+        std::fs::write(run(name).join("eval/final.json"), results).unwrap();
+    };
+    for name in ["a", "b"] {
+        assert!(!report_of(&dir).over, "{name} is promoted");
+        evaluated(name);
+    }
+    let report = report_of(&dir);
+    assert!(report.over && !report.failed());
+    let headline = report.headline();
+    assert!(
+        headline.starts_with("4 runs: 2 paused, 2 finished;"),
+        "{headline}"
+    );
+    assert!(headline.ends_with("; the search is over"), "{headline}");
+    assert_eq!(report.to_json()["over"], true);
+    // Without the search the same directories have work left.
+    let names = ["a", "b", "c", "d"].map(str::to_owned);
+    let mut list = ListSource::only(names.to_vec());
+    assert!(!StatusReport::of(read(&dir), &mut list).over);
+    // A failed trial ends nothing, but is said.
+    status(&run("d"), "failed", 5);
+    let report = report_of(&dir);
+    assert!(report.over && report.failed());
 }
 
 #[test]
@@ -91,7 +152,7 @@ fn every_state_is_told_apart() {
     );
     let busy: Vec<bool> = state.runs.iter().map(|run| run.busy).collect();
     assert_eq!(busy, [false, false, true, true, false, false, false, false]);
-    let report = StatusReport::of(state);
+    let report = report_of(&dir);
     assert_eq!(
         report.headline(),
         "8 runs: 1 failed, 1 lost, 1 interrupted, 2 training, 1 trained, 1 pending, 1 finished; 52 % of all steps"
@@ -161,7 +222,7 @@ fn a_thousand_runs_are_read_at_once() {
     index["runs"] = runs.into();
     std::fs::write(&path, index.to_string()).unwrap();
     let start = Instant::now();
-    let report = StatusReport::of(read(&dir));
+    let report = report_of(&dir);
     let text = report.headline() + &report.table(false);
     eprintln!(
         "status of 1,000 runs: {:.0} ms",

@@ -34,7 +34,7 @@ pub struct CoordCheckArgs {
     /// Seeds to average over.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub seeds: u64,
-    /// Largest growth exponent, up or down, that still counts as none.
+    /// Largest growth exponent, up or down, that still counts as none; beyond it the exit code is 70.
     #[arg(long, default_value_t = 0.25)]
     pub tolerance: f64,
     /// The device.

@@ -43,9 +43,10 @@ pub struct ExecutorArgs {
     /// Runs at the same time on a cluster; overrides the settings.
     #[arg(long)]
     pub throttle: Option<u32>,
-    /// Jobs of a search on a cluster, each of which takes run after run.
-    #[arg(long, default_value_t = 4)]
-    pub workers: u32,
+    /// Jobs of a search on a cluster, each of which takes run after run. Default: what the sweep directory
+    /// was last run with, else 4.
+    #[arg(long)]
+    pub workers: Option<u32>,
     /// Print what would be submitted and stop; the sweep directory is written all the same.
     #[arg(long, value_enum)]
     pub print: Option<PrintKind>,
@@ -79,6 +80,20 @@ pub struct WorkArgs {
     pub requeue: bool,
 }
 
+/// Seconds between two looks at a sweep directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval(pub f64);
+
+impl std::str::FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.parse().ok().filter(|s| (0.1..=3600.0).contains(s));
+        let wrong = "write seconds, 0.1 to 3600, such as 5";
+        seconds.map(Self).ok_or_else(|| wrong.to_owned())
+    }
+}
+
 /// `slender sweep status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
@@ -87,16 +102,17 @@ pub struct StatusArgs {
     /// Show it again every few seconds until nothing is left to do.
     #[arg(long)]
     pub watch: bool,
-    /// Seconds between two looks.
-    #[arg(long, default_value_t = 5.0, requires = "watch")]
-    pub interval: f64,
+    /// Seconds between two looks, 0.1 to 3600.
+    #[arg(long, default_value = "5", requires = "watch")]
+    pub interval: Interval,
     /// Show every run, however many there are.
     #[arg(long)]
     pub all: bool,
     /// Print JSON.
     #[arg(long, conflicts_with = "watch")]
     pub json: bool,
-    /// Exit with 0 only if all runs are finished: 70 if nothing is left but failures, else 75.
+    /// Exit with 0 only if nothing is left to do (of a search: it asks for nothing more), with 70 if nothing
+    /// is left but failures, else with 75.
     #[arg(long)]
     pub exit_code: bool,
     /// Do not ask Slurm.
@@ -125,8 +141,7 @@ pub struct ResumeArgs {
 pub struct RetryArgs {
     /// Sweep directory.
     pub dir: PathBuf,
-    /// Runs to try again.
-    #[arg(required_unless_present = "failed")]
+    /// Runs to try again; or --failed.
     pub runs: Vec<String>,
     /// All that failed.
     #[arg(long, conflicts_with = "runs")]

@@ -7,13 +7,19 @@ use serde_json::{Value, json};
 use slender_config::{Config, human_count};
 use slender_data::{Dataset, PrepareOptions, TOKENIZER_FILE, Tokenizer, prepare};
 use slender_model::Part;
-use slender_trainer::{Activation, CoordPlan, CoordRun, Grow, coord_run, exponent, grown};
+use slender_trainer::{Activation, CoordPlan, CoordRun, Grow, coord_run, exit, exponent, grown};
 
 /// Format of the JSON.
 const FORMAT: &str = "slender-coord-check/1";
 
-/// Measures and judges.
-pub fn run(args: &CoordCheckArgs) -> Result<(), CliError> {
+/// Measures and judges; returns the exit code.
+pub fn run(args: &CoordCheckArgs) -> Result<i32, CliError> {
+    if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
+        return Err(CliError::Usage(format!(
+            "--tolerance {}: no exponent to compare with\n  hint: give a number from 0 on, such as 0.25",
+            args.tolerance
+        )));
+    }
     let config = Config::load(&args.config, &args.sets)?;
     let (grow, mut sizes) = match args.depths.is_empty() {
         true => (Grow::Width, args.widths.clone()),
@@ -59,7 +65,10 @@ pub fn run(args: &CoordCheckArgs) -> Result<(), CliError> {
     } else {
         output::data(&as_text(args, &config, grow, &runs, &rows));
     }
-    Ok(())
+    Ok(match rows.iter().all(|row| row.independent) {
+        true => exit::FINISHED,
+        false => exit::FAILED,
+    })
 }
 
 fn word(grow: Grow) -> &'static str {

@@ -5,15 +5,16 @@ use crate::cli::executor::{ExecutorArgs, ExecutorKind, PrintKind};
 use crate::error::CliError;
 use crate::output;
 use serde_json::{Value, json};
-use slender_config::DeviceSpec;
+use slender_config::sweep::SweepFile;
+use slender_config::{DeviceSpec, plural};
 use slender_sweep::slurm::{
-    DEFAULT_MAX_ARRAY, SlurmClient, SlurmSettings, SlurmWork, job_prefix, sbatch_scripts,
+    DEFAULT_MAX_ARRAY, SlurmClient, SlurmSettings, SlurmWork, job_prefix, printed, sbatch_scripts,
     submissions, submit,
 };
 use slender_sweep::{
     ClaimOptions, KubernetesWork, LocalOptions, Manifest, Reporter, Slot, Stop, SweepError,
-    SweepState, continue_sweep, finish_report, indexed_job, is_search, retry_failed, source_for,
-    visible_gpus,
+    SweepState, continue_sweep, finish_report, indexed_job, is_over, is_search, retry_failed,
+    source_for, visible_gpus,
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -22,12 +23,18 @@ use std::time::Duration;
 /// How soon a worker looks again when others have all that is left.
 pub const POLL: Duration = Duration::from_secs(2);
 
+/// Jobs of a search on a cluster, unless said otherwise.
+const WORKERS: u32 = 4;
+
 /// What a sweep directory remembers of its executor, in `sweep.json`.
 struct Remembered {
     kind: ExecutorKind,
     jobs: usize,
     gpus: Option<String>,
+    workers: u32,
     slurm: SlurmSettings,
+    /// Whether the directory knew that it is for Slurm.
+    known_slurm: bool,
     device: Option<String>,
 }
 
@@ -45,7 +52,7 @@ pub fn execute(
     let remembered = remember(dir, args, device, source)?;
     match remembered.kind {
         ExecutorKind::Local => local(dir, names, &remembered, retry),
-        ExecutorKind::Slurm => slurm(dir, names, &remembered, args, retry),
+        ExecutorKind::Slurm => slurm(dir, names, &remembered, retry),
         ExecutorKind::Print => print(dir, names, &remembered, args),
     }
 }
@@ -71,25 +78,46 @@ fn remember(
     }
     let mut slurm = match (&args.slurm, source, before.get("slurm")) {
         (Some(file), _, _) => SlurmSettings::load(file)?,
-        (None, Some(file), _) => SlurmSettings::load(file)?,
+        (None, Some(file), _) => SlurmSettings::of(SweepFile::read(file)?.merged())?,
         (None, None, Some(known)) => serde_json::from_value(known.clone()).unwrap_or_default(),
         (None, None, None) => SlurmSettings::default(),
     };
-    if args.throttle == Some(0) || args.jobs == Some(0) {
-        return Err(CliError::Usage(
-            "--throttle and --jobs are at least 1".into(),
-        ));
-    }
+    check_counts(args)?;
     slurm.throttle = args.throttle.or(slurm.throttle);
     let jobs = before.get("jobs").and_then(Value::as_u64).unwrap_or(1);
+    let workers = before.get("workers").and_then(Value::as_u64);
+    let workers = workers.and_then(|workers| u32::try_from(workers).ok());
     let now = Remembered {
         kind,
+        known_slurm: text("kind").as_deref() == Some("slurm"),
+        workers: args.workers.or(workers).unwrap_or(WORKERS).max(1),
         jobs: args.jobs.unwrap_or(jobs as usize).max(1),
         gpus: args.gpus.clone().or_else(|| text("gpus")),
         slurm,
         device: device.map(str::to_owned).or_else(|| text("device")),
     };
     Ok(now)
+}
+
+/// What can be wrong with the arguments, before a sweep directory is written.
+pub fn check(args: &ExecutorArgs) -> Result<(), CliError> {
+    check_counts(args)?;
+    if let Some(file) = &args.slurm {
+        SlurmSettings::load(file)?;
+    }
+    if args.gpus.is_some() {
+        visible_gpus(args.gpus.as_deref()).map_err(CliError::Usage)?;
+    }
+    Ok(())
+}
+
+fn check_counts(args: &ExecutorArgs) -> Result<(), CliError> {
+    if args.throttle == Some(0) || args.jobs == Some(0) || args.workers == Some(0) {
+        return Err(CliError::Usage(
+            "--throttle, --jobs and --workers are at least 1".into(),
+        ));
+    }
+    Ok(())
 }
 
 impl Remembered {
@@ -101,6 +129,7 @@ impl Remembered {
         };
         let executor = json!({
             "kind": kind, "jobs": self.jobs, "gpus": self.gpus, "slurm": self.slurm, "device": self.device,
+            "workers": self.workers,
         });
         Manifest::update(dir, |manifest| {
             manifest.other.insert("executor".into(), executor);
@@ -146,21 +175,18 @@ fn local(dir: &Path, names: &[String], how: &Remembered, retry: bool) -> Result<
     })
 }
 
-fn slurm(
-    dir: &Path,
-    names: &[String],
-    how: &Remembered,
-    args: &ExecutorArgs,
-    retry: bool,
-) -> Result<i32, CliError> {
+fn slurm(dir: &Path, names: &[String], how: &Remembered, retry: bool) -> Result<i32, CliError> {
     if retry {
         retry_failed(dir, Some(names), &ClaimOptions::default())?;
     }
     let manifest = read_manifest(dir)?;
     let search = is_search(&manifest);
     let state = SweepState::read(dir, &ClaimOptions::default())?;
+    // Elements of a search do whatever it asks for, so it is asked about all of its runs.
+    let all: Vec<String> = state.runs.iter().map(|run| run.name.clone()).collect();
+    let over = search && is_over(source_for(&manifest, &all).as_mut(), &state);
     let mut wanted = Vec::new();
-    let (mut done, mut failed, mut busy) = (0, 0, 0);
+    let (mut done, mut failed, mut busy, mut paused) = (0, 0, 0, 0);
     for (index, run) in state.runs.iter().enumerate() {
         if !names.contains(&run.name) {
             continue;
@@ -171,6 +197,8 @@ fn slurm(
             busy += 1;
         } else if run.failure.is_some() {
             failed += 1;
+        } else if over {
+            paused += 1;
         } else {
             wanted.push(index as u32);
         }
@@ -180,8 +208,9 @@ fn slurm(
         number => format!(", {number} {what}"),
     };
     let rest = format!(
-        "{}{}{}",
+        "{}{}{}{}",
         said(done, "finished"),
+        said(paused, "not to go on, says the search"),
         said(busy, "being worked on"),
         said(failed, "failed (retry --failed tries them again)")
     );
@@ -197,20 +226,35 @@ fn slurm(
         }
         return Ok(code);
     }
-    let work = slurm_work(dir, how, args, Vec::new())?;
+    let work = slurm_work(dir, how, Vec::new())?;
     let places: &[u32] = if search { &[] } else { &wanted };
     let client = SlurmClient::default();
-    let (submitted, live) = submit(&client, &how.slurm, work, &name_of(dir), places)?;
-    // A mistake that Slurm refused is not what `resume` is to go on with.
+    // `resume` is to go to Slurm even if this fails, but rather with settings that Slurm has taken before.
+    if !how.known_slurm {
+        how.keep(dir)?;
+    }
+    let submission = submit(&client, &how.slurm, work, &name_of(dir), places);
+    if let Err(SweepError::Slurm { command, .. }) = &submission
+        && command == "sbatch"
+    {
+        output::talk(&format!(
+            "nothing runs: Slurm has refused the job\n  hint: correct the settings, then `slender sweep resume {} --slurm FILE`",
+            dir.display()
+        ));
+    }
+    let (submitted, live) = submission?;
     how.keep(dir)?;
     for each in &submitted {
         output::data(&format!("{}\n", each.job));
         output::talk(&format!("submitted {}", each.describe()));
     }
     let queued = said(live, "in the queue already");
+    let left = match search {
+        true => format!("{} of the search left", plural(wanted.len(), "trial")),
+        false => format!("{} to do", plural(wanted.len(), "run")),
+    };
     output::talk(&format!(
-        "{} runs to do{queued}{rest}\n  hint: `slender sweep status {} --watch` shows them",
-        wanted.len(),
+        "{left}{queued}{rest}\n  hint: `slender sweep status {} --watch` shows them",
         dir.display()
     ));
     Ok(exit::FINISHED)
@@ -231,7 +275,12 @@ fn print(
         .filter(|(_, run)| names.contains(&run.name) && !search && !run.is_done())
         .map(|(index, _)| index as u32)
         .collect();
-    if wanted.is_empty() && !search {
+    let all: Vec<String> = state.runs.iter().map(|run| run.name.clone()).collect();
+    let over = match search {
+        true => is_over(source_for(&manifest, &all).as_mut(), &state),
+        false => wanted.is_empty(),
+    };
+    if over {
         output::talk("nothing to print: every run is finished");
         return Ok(exit::FINISHED);
     }
@@ -247,7 +296,7 @@ fn print(
             volume: &args.volume,
             mount: &mount,
             completions: if search {
-                args.workers as usize
+                how.workers as usize
             } else {
                 manifest.runs.len()
             },
@@ -256,22 +305,23 @@ fn print(
         };
         output::data(&indexed_job(&work, &how.slurm));
     } else {
-        let mut work = slurm_work(dir, how, args, wanted)?;
+        let mut work = slurm_work(dir, how, wanted)?;
         let id = submissions(dir)?.map_or_else(|| "print".to_owned(), |(id, _)| id);
         work.prefix = job_prefix(&name_of(dir), &id);
-        for array in sbatch_scripts(&work, &how.slurm, DEFAULT_MAX_ARRAY) {
-            output::data(&array.text);
-        }
+        // Slurm does not make the folder of its logs, and fails jobs that it is missing for.
+        let logs = work.dir.join("slurm/logs");
+        std::fs::create_dir_all(&logs)
+            .map_err(|error| CliError::Io(logs.display().to_string(), error))?;
+        output::data(&printed(&sbatch_scripts(
+            &work,
+            &how.slurm,
+            DEFAULT_MAX_ARRAY,
+        )));
     }
     Ok(exit::FINISHED)
 }
 
-fn slurm_work(
-    dir: &Path,
-    how: &Remembered,
-    args: &ExecutorArgs,
-    indices: Vec<u32>,
-) -> Result<SlurmWork, CliError> {
+fn slurm_work(dir: &Path, how: &Remembered, indices: Vec<u32>) -> Result<SlurmWork, CliError> {
     let cwd = std::env::current_dir().map_err(|error| CliError::Io("this folder".into(), error))?;
     Ok(SlurmWork {
         dir: absolute(dir)?,
@@ -280,7 +330,7 @@ fn slurm_work(
         prefix: String::new(),
         device: how.device.clone(),
         indices,
-        workers: args.workers.max(1),
+        workers: how.workers,
     })
 }
 

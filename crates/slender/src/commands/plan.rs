@@ -1,11 +1,12 @@
 //! `slender sweep plan`: the runs of a sweep, what they cost here, and which are done.
 
 use crate::cli::PlanArgs;
-use crate::commands::sweep::{check_plan, data_id, dir_of};
+use crate::commands::sweep::{check_device, check_plan, data_id, dir_of, missing_texts};
 use crate::error::CliError;
 use crate::{commands, output};
-use slender_config::{human_bytes, human_count, human_seconds};
-use slender_sweep::{DoneRuns, PlanCost, PlannedRun, RunCost, SweepOptions, plan};
+use slender_config::{human_bytes, human_count, human_seconds, plural};
+use slender_sweep::search::SearchSpec;
+use slender_sweep::{DoneRuns, PlanCost, PlannedRun, RunCost, SweepOptions, plan, planned_search};
 use slender_trainer::{exit, matmul_peak};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,8 +23,14 @@ pub fn run(args: &PlanArgs) -> Result<i32, CliError> {
     options.seeds = args.seeds.as_ref().map(|seeds| seeds.0.clone());
     options.device.clone_from(&args.device);
     options.data_id = data_id;
+    check_device(args.device.as_deref())?;
     let runs = plan(&options)?;
     check_plan(&runs)?;
+    // A plan for another machine is a plan all the same.
+    for problem in missing_texts(&runs) {
+        output::talk(&format!("warning: {problem}"));
+    }
+    let search = planned_search(&options)?;
     let device = device_of(&runs, args.device.as_deref());
     let (speed, source) = speed(args, &device);
     let places: BTreeSet<PathBuf> = runs
@@ -37,6 +44,7 @@ pub fn run(args: &PlanArgs) -> Result<i32, CliError> {
         value["dir"] = options.dir.display().to_string().into();
         value["device"] = device.into();
         value["flops_per_s_from"] = source.into();
+        value["search"] = serde_json::to_value(&search).unwrap_or_default();
         output::json(&value);
         return Ok(exit::FINISHED);
     }
@@ -46,7 +54,7 @@ pub fn run(args: &PlanArgs) -> Result<i32, CliError> {
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(cost.runs.iter().map(cells));
     output::data(&output::table(&rows, &[0, 1, 8]));
-    output::data(&total(&cost, &device, source));
+    output::data(&total(&cost, &device, source, search.as_ref()));
     Ok(exit::FINISHED)
 }
 
@@ -81,21 +89,19 @@ fn cells(run: &RunCost) -> Vec<String> {
             .map_or("?".into(), |flops| format!("{flops:.2e}")),
         run.seconds.map_or("?".into(), human_seconds),
         run.memory_bytes.map_or("?".into(), human_bytes),
-        match (&run.done, &run.begun, &run.same_as) {
-            (Some(dir), _, _) => format!("done: {}", dir.display()),
-            (_, _, Some(name)) => format!("the same as {name}"),
-            (_, Some(dir), _) => format!("begun: {}", dir.display()),
+        match (&run.done, &run.begun, &run.same_as, &run.elsewhere) {
+            (Some(dir), ..) => format!("done: {}", dir.display()),
+            (_, Some(dir), ..) => format!("begun: {}", dir.display()),
+            (_, _, Some(name), _) => format!("the same as {name}"),
+            (.., Some(found)) if found.finished => format!("also done in {}", found.dir.display()),
+            (.., Some(found)) => format!("also begun in {}", found.dir.display()),
             _ => String::new(),
         },
     ]
 }
 
-fn total(cost: &PlanCost, device: &str, source: &str) -> String {
+fn total(cost: &PlanCost, device: &str, source: &str, search: Option<&SearchSpec>) -> String {
     let total = &cost.total;
-    let plural = |n: usize, one: &str| match n {
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}s"),
-    };
     let mut text = format!(
         "\n{} of {}: {:.2e} FLOPs in all",
         plural(total.runs, "run"),
@@ -104,11 +110,23 @@ fn total(cost: &PlanCost, device: &str, source: &str) -> String {
     );
     if total.done > 0 {
         text += &format!(
-            "; {} done or the same as another, {:.2e} FLOPs left",
+            "; {} done, {:.2e} FLOPs left",
             total.done, total.train_flops_left
         );
     }
     text += "\n";
+    if search.is_some() {
+        text += "a search decides which of these trials are trained, and how far: all costs are upper bounds\n";
+    }
+    if total.again > 0 {
+        text += &format!(
+            "{} the same as an earlier one here or as one that is done elsewhere; a sweep trains it all the same\n",
+            match total.again {
+                1 => "1 run is".to_owned(),
+                n => format!("{n} runs are each"),
+            }
+        );
+    }
     match (total.seconds_left, cost.flops_per_s) {
         (Some(seconds), Some(speed)) => {
             let how = match source {

@@ -11,7 +11,7 @@ pub fn run(command: &SearchCommand) -> Result<i32, CliError> {
         SearchCommand::Shapes(args) => shapes::run(args)?,
         SearchCommand::Show(args) => front::show(args)?,
         SearchCommand::Pareto(args) => front::pareto(args)?,
-        SearchCommand::CoordCheck(args) => coord::run(args)?,
+        SearchCommand::CoordCheck(args) => return coord::run(args),
     }
     Ok(exit::FINISHED)
 }

@@ -1,16 +1,19 @@
 //! `slender sweep`.
 
+use crate::cli::executor::PrintKind;
 use crate::cli::{SweepArgs, SweepCommand};
 use crate::commands::train::check_names;
 use crate::commands::{executor, plan as plan_command, sweep_dir};
 use crate::error::CliError;
 use crate::output;
 use slender_config::sweep::{SweepFile, is_sweep_file};
-use slender_config::{DataConfig, SourceKind, TokenizerKind};
+use slender_config::{DataConfig, DeviceSpec, SourceKind, TokenizerKind};
 use slender_sweep::{
-    PlannedRun, SweepOptions, collect, leaderboard, plan, prepare_sweep, write_report,
+    PlannedRun, Status, StatusState, SweepOptions, collect, leaderboard, plan, prepare_sweep,
+    write_report,
 };
 use slender_trainer::exit;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Runs or reports; returns the exit code.
@@ -49,7 +52,14 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
     how.jobs = how.jobs.or(own.and_then(|file| file.jobs));
     options.device = args.device.clone();
     options.data_id = data_id;
-    check_plan(&plan(&options)?)?;
+    executor::check(&how)?;
+    check_device(args.device.as_deref())?;
+    let runs = plan(&options)?;
+    check_plan(&runs)?;
+    if how.print != Some(PrintKind::Kubernetes) {
+        // The image may have what this program lacks.
+        check_here(&runs, args.device.as_deref())?;
+    }
     let names = prepare_sweep(&options)?;
     executor::execute(
         &options.dir,
@@ -65,6 +75,68 @@ fn sweep(args: &SweepArgs) -> Result<i32, CliError> {
 /// Names in the configurations that only other crates can check.
 pub fn check_plan(runs: &[PlannedRun]) -> Result<(), CliError> {
     runs.iter().try_for_each(|run| check_names(&run.config))
+}
+
+/// Whether `--device` names a device: said once, not for every configuration.
+pub fn check_device(device: Option<&str>) -> Result<(), CliError> {
+    device.map_or(Ok(()), |device| {
+        Ok(device.parse::<DeviceSpec>().map(drop)?)
+    })
+}
+
+/// What would fail when a run's turn comes: a device that this program is built without, and text that is
+/// not there. Runs that are trained need neither.
+fn check_here(runs: &[PlannedRun], device: Option<&str>) -> Result<(), CliError> {
+    let trained = |run: &&PlannedRun| {
+        let status = Status::read(&run.dir).ok().flatten();
+        status.is_some_and(|status| status.state == StatusState::Finished)
+    };
+    let left: Vec<&PlannedRun> = runs.iter().filter(|run| !trained(run)).collect();
+    let mut problems = Vec::new();
+    let mut devices = BTreeSet::new();
+    for run in &left {
+        let device = device.unwrap_or(&run.config.run.device);
+        if devices.insert(device)
+            && let Err(error) = slender_kernels::check_built(&device.parse()?)
+        {
+            problems.push(format!("run `{}`: device `{device}`: {error}", run.name));
+        }
+    }
+    problems.extend(missing_texts(left));
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::Usage(format!(
+            "nothing was started\n{}",
+            problems.join("\n")
+        ))),
+    }
+}
+
+/// What is wrong with the texts and tokenizers that are to be on this machine.
+pub fn missing_texts<'a>(runs: impl IntoIterator<Item = &'a PlannedRun>) -> Vec<String> {
+    let mut seen: Vec<DataConfig> = Vec::new();
+    let mut problems = Vec::new();
+    for run in runs {
+        let mut data = run.config.data.clone();
+        data.order_seed = None;
+        // Hubs are asked when it is their turn.
+        data.sources.retain(|source| source.kind != SourceKind::Hub);
+        if data.tokenizer.kind == TokenizerKind::Hub {
+            data.tokenizer.kind = TokenizerKind::Bpe;
+            data.tokenizer.vocab_size = data.tokenizer.vocab_size.or(Some(256));
+        }
+        if data.sources.is_empty() || seen.contains(&data) {
+            continue;
+        }
+        let options = slender_data::PrepareOptions::from_env();
+        if let Err(error) = slender_data::prepared_dir(&data, &options)
+            && error.is_usage()
+        {
+            problems.push(format!("run `{}`: {error}", run.name));
+        }
+        seen.push(data);
+    }
+    problems
 }
 
 /// The sweep directory: as given, the one that is named instead of configurations, or `sweeps/NAME`.

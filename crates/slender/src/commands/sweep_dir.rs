@@ -4,12 +4,12 @@ use crate::cli::executor::{ResumeArgs, RetryArgs, StatusArgs, WorkArgs};
 use crate::commands::executor::{POLL, all_names, execute, name_of, read_manifest, this_program};
 use crate::error::CliError;
 use crate::output;
-use slender_config::DeviceSpec;
+use slender_config::{DeviceSpec, plural};
 use slender_sweep::slurm::{QueueEntry, SlurmClient, cover, end_hints, job_prefix, submissions};
 use slender_sweep::{
-    ClaimOptions, LocalOptions, Manifest, Reporter, RunView, Slot, StateReader, StatusReport, Stop,
-    SweepState, WorkEnd, cancel_workers, finish_report, refresh_report, retry_failed, run_local,
-    source_for,
+    ClaimOptions, JobSource, LocalOptions, Manifest, Reporter, RunView, Slot, StateReader,
+    StatusReport, Stop, SweepState, WorkEnd, cancel_workers, finish_report, is_over,
+    refresh_report, retry_failed, run_local, source_for,
 };
 use slender_trainer::exit;
 use std::collections::BTreeMap;
@@ -29,8 +29,8 @@ pub fn work(args: &WorkArgs) -> Result<i32, CliError> {
             Some(run) => vec![run.name.clone()],
             None => {
                 return Err(CliError::Usage(format!(
-                    "--index {index}: the sweep has {} runs, counted from 0",
-                    manifest.runs.len()
+                    "--index {index}: the sweep has {}, counted from 0",
+                    plural(manifest.runs.len(), "run")
                 )));
             }
         },
@@ -74,8 +74,7 @@ pub fn work(args: &WorkArgs) -> Result<i32, CliError> {
         &|event| reporter.show(event),
     )?;
     let state = SweepState::read(dir, &claims)?;
-    let over = |run: &RunView| run.is_done() || run.failure.is_some();
-    let report = if state.runs.iter().all(over) {
+    let report = if is_over(whole(&manifest).as_mut(), &state) {
         finish_report(dir).map(drop)
     } else {
         refresh_report(dir, Duration::from_secs(30)).map(drop)
@@ -101,6 +100,12 @@ pub fn work(args: &WorkArgs) -> Result<i32, CliError> {
     })
 }
 
+/// What deals out the work of the whole sweep.
+fn whole(manifest: &Manifest) -> Box<dyn JobSource> {
+    let names: Vec<String> = manifest.runs.iter().map(|run| run.name.clone()).collect();
+    source_for(manifest, &names)
+}
+
 /// Asks Slurm to run this job again. Where it refuses, `resume` submits the run anew.
 fn requeue() {
     let Ok(job) = std::env::var("SLURM_JOB_ID") else {
@@ -124,9 +129,6 @@ pub fn status(args: &StatusArgs) -> Result<i32, CliError> {
     let (mut said, mut remarks) = (String::new(), Remarks::default());
     loop {
         let report = look(&mut reader, args, &mut remarks)?;
-        let state = &report.state;
-        let left = |run: &RunView| !run.is_done() && (run.failure.is_none() || run.busy);
-        let over = !state.runs.iter().any(left);
         if args.json {
             output::json(&report.to_json());
         } else {
@@ -139,15 +141,15 @@ pub fn status(args: &StatusArgs) -> Result<i32, CliError> {
                 said = text;
             }
         }
-        if !args.watch || over || stop.requested() {
-            return Ok(match (args.exit_code, over) {
+        if !args.watch || report.over || stop.requested() {
+            return Ok(match (args.exit_code, report.over) {
                 (false, _) => exit::FINISHED,
                 (true, false) => exit::INTERRUPTED,
-                (true, true) if state.runs.iter().any(|run| !run.is_done()) => exit::FAILED,
+                (true, true) if report.failed() => exit::FAILED,
                 (true, true) => exit::FINISHED,
             });
         }
-        stop.sleep(Duration::from_secs_f64(args.interval.clamp(0.1, 3600.0)));
+        stop.sleep(Duration::from_secs_f64(args.interval.0));
     }
 }
 
@@ -165,8 +167,9 @@ fn look(
     args: &StatusArgs,
     remarks: &mut Remarks,
 ) -> Result<StatusReport, CliError> {
-    let mut report = StatusReport::of(reader.read()?);
-    let open = report.state.runs.iter().any(|run| !run.is_done());
+    let manifest = read_manifest(&args.dir)?;
+    let mut report = StatusReport::of(reader.read()?, whole(&manifest).as_mut());
+    let open = !report.over;
     let due = remarks.asked.is_none_or(|at| at.elapsed() > ASK_SLURM);
     if open
         && due
@@ -207,6 +210,12 @@ pub fn resume(args: &ResumeArgs) -> Result<i32, CliError> {
 /// `slender sweep retry`.
 pub fn retry(args: &RetryArgs) -> Result<i32, CliError> {
     let names = all_names(&args.dir)?;
+    if args.runs.is_empty() && !args.failed {
+        return Err(CliError::Usage(
+            "no run is named\n  hint: name those to try again, or give --failed for all that failed"
+                .into(),
+        ));
+    }
     if let Some(unknown) = args.runs.iter().find(|run| !names.contains(run)) {
         return Err(CliError::Usage(format!(
             "the sweep has no run `{unknown}`\n  hint: `slender sweep status {}` lists them",
@@ -248,7 +257,9 @@ pub fn cancel(dir: &Path) -> Result<i32, CliError> {
         jobs = names.len();
     }
     output::talk(&format!(
-        "asked {workers} workers to write a checkpoint and leave, cancelled {jobs} Slurm jobs\n  hint: `slender sweep resume {}` goes on",
+        "asked {} to write a checkpoint and leave, cancelled {}\n  hint: `slender sweep resume {}` goes on",
+        plural(workers, "worker"),
+        plural(jobs, "Slurm job"),
         dir.display()
     ));
     Ok(exit::FINISHED)

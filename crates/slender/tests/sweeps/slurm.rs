@@ -345,7 +345,10 @@ fn an_array_survives_what_befalls_jobs() {
     // A job that froze too long for Slurm may be among them.
     assert!(open.contains(&cancelled) && open.len() < RUNS, "{missing}");
     let resumed = site.slender(&["sweep", "resume", "array"]);
-    let again = format!("{} runs to do", open.len());
+    let again = match open.len() {
+        1 => "1 run to do".to_owned(),
+        open => format!("{open} runs to do"),
+    };
     assert!(said(&resumed).contains(&again), "{}", said(&resumed));
     site.until("the rest has left the queue", || site.queue().is_empty());
     let done = site.slender(&["sweep", "status", "array", "--exit-code"]);
