@@ -46,8 +46,16 @@ pub(crate) fn fill(merged: &mut Merged) -> Result<(), ConfigError> {
         {
             return Ok(());
         }
+        let message = format!("{} is no folder with a config.json", path.display());
+        if is_other_format(&path) {
+            let hint = format!(
+                "make a model folder of it with `slender import {} --out DIR`, and set model.from to DIR",
+                path.display()
+            );
+            return Err(ConfigError::Invalid(vec![problem(message, &hint)]));
+        }
         return Err(ConfigError::Invalid(vec![problem(
-            format!("{} is no folder with a config.json", path.display()),
+            message,
             "give a folder of `slender import`, of transformers, or a run directory; a run that began from a \
              folder that is gone is resumed by `slender train RUN/config.toml --run-dir RUN`",
         )]));
@@ -57,7 +65,9 @@ pub(crate) fn fill(merged: &mut Merged) -> Result<(), ConfigError> {
         file: file.clone(),
         source,
     })?;
-    let json: Json = serde_json::from_str(&text).map_err(|e| {
+    // A byte order mark, as some editors leave.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let json: Json = serde_json::from_str(text).map_err(|e| {
         let message = format!("{}: {e}", file.display());
         ConfigError::Invalid(vec![problem(message, "the folder is damaged")])
     })?;
@@ -135,6 +145,16 @@ fn folder_of(path: &Path) -> Option<PathBuf> {
     folder.join("config.json").is_file().then_some(folder)
 }
 
+/// Whether `slender import` may know better what this is: a file of weights, or a folder with a GGUF file.
+fn is_other_format(path: &Path) -> bool {
+    let is = |path: &Path, endings: &[&str]| {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        ending.is_some_and(|ending| endings.contains(&ending)) && path.is_file()
+    };
+    let mut inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    is(path, &["gguf", "bin"]) || inside.any(|entry| is(&entry.path(), &["gguf"]))
+}
+
 /// `config.json` in the words of `[model]`. What is missing there stays missing.
 fn shape(json: &Json) -> Vec<(&'static str, Value)> {
     let number = |key: &str| json.get(key).and_then(Json::as_i64);
@@ -143,8 +163,10 @@ fn shape(json: &Json) -> Vec<(&'static str, Value)> {
     let record = json.get("slender").filter(|record| record.is_object());
     let text = |key: &str| record.and_then(|record| record.get(key)?.as_str());
     let heads = number("num_attention_heads");
-    let theta =
-        float("rope_theta").or_else(|| json.pointer("/rope_parameters/rope_theta")?.as_f64());
+    let theta_in = |object: &str| json.get(object)?.get("rope_theta")?.as_f64();
+    let theta = float("rope_theta")
+        .or_else(|| theta_in("rope_parameters"))
+        .or_else(|| theta_in("rope_scaling"));
     let shared = flag("layer_sharing") == Some(true);
     let (kind, repeats) = match (text("kind"), shared) {
         (Some(kind), _) => (
@@ -235,13 +257,24 @@ mod tests {
     fn keys_come_from_the_folder_and_must_not_contradict_it() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("m");
+        std::fs::write(&folder, "").unwrap();
+        assert!(!load(dir.path(), "", "").unwrap_err().contains("--out DIR"));
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("a.gguf"), "").unwrap();
+        let error = load(dir.path(), "", "").unwrap_err();
+        assert!(
+            error.contains("slender import") && error.contains("--out DIR"),
+            "{error}"
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
         let missing = load(dir.path(), "", "").unwrap_err();
         assert!(
             missing.contains("model.from") && missing.contains("c.toml:2"),
             "{missing}"
         );
         std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("config.json"), LLAMA).unwrap();
+        std::fs::write(folder.join("config.json"), format!("\u{feff}{LLAMA}")).unwrap();
         std::fs::write(folder.join("tokenizer.json"), "{}").unwrap();
         let config = load(
             dir.path(),

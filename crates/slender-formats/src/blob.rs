@@ -36,12 +36,29 @@ impl Blob {
     pub fn open(path: &Path) -> Result<Self, FormatError> {
         let file = File::open(path).map_err(FormatError::io("open", path))?;
         let meta = file.metadata().map_err(FormatError::io("read", path))?;
-        Ok(Self::new(path, meta.len(), Content::File(file)))
+        let blob = Self::new(path, meta.len(), Content::File(file));
+        blob.refuse_pointer()?;
+        Ok(blob)
     }
 
     /// Bytes in memory; `name` stands for the file in messages.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Self {
         Self::new(Path::new(name), bytes.len() as u64, Content::Memory(bytes))
+    }
+
+    /// Refuses what git leaves in place of a large file until git-lfs has fetched it.
+    fn refuse_pointer(&self) -> Result<(), FormatError> {
+        const START: &[u8] = b"version https://git-lfs";
+        /// Longest pointer, as the format's description limits it.
+        const LONGEST: u64 = 1024;
+        let start = START.len() as u64;
+        if !(start..LONGEST).contains(&self.len()) || self.read(0, start)? != START {
+            return Ok(());
+        }
+        Err(FormatError::malformed(
+            self.path(),
+            "a git-lfs pointer, not the file it stands for\n  hint: run `git lfs pull` in its folder, or download the file itself",
+        ))
     }
 
     fn new(path: &Path, len: u64, content: Content) -> Self {

@@ -1,10 +1,10 @@
 //! A model from anywhere: a checked configuration and its weights under slender's names, not read yet.
 
-use crate::folder::open_weights;
+use crate::folder::{files_ending, llama2c_file, open_weights};
 use crate::gguf::{self, GgufFile, GgufMetadata};
 use crate::hf_config::HfConfig;
 use crate::weights::{assemble, block_weights};
-use crate::{Blob, Dtype, FormatError, LazyTensor, llama2c};
+use crate::{Blob, Dtype, FormatError, LazyTensor, llama2c, resolve_model_dir};
 use slender_config::SharingKind;
 use std::path::{Path, PathBuf};
 
@@ -56,16 +56,11 @@ impl Checkpoint {
             if path.join("config.json").is_file() {
                 return Self::open_folder(path);
             }
-            return match &gguf_files(path)[..] {
+            return match &files_ending(path, "gguf")[..] {
                 [file] => Self::open_file(file),
-                several => Err(FormatError::NotAModel {
-                    path: path.to_owned(),
-                    message: match several.len() {
-                        0 => "it has neither config.json nor a GGUF file".into(),
-                        n => format!("it has no config.json and {n} GGUF files"),
-                    },
-                    hint: "give a folder with config.json and weights, a .gguf file, or a llama2.c .bin file",
-                }),
+                // Refused by name as one of several.
+                [first, _, ..] if is_split(first) => Self::open_file(first),
+                several => Err(nothing_in(path, several.len())),
             };
         }
         if path.is_file() {
@@ -74,7 +69,7 @@ impl Checkpoint {
         Err(FormatError::NotAModel {
             path: path.to_owned(),
             message: "there is no such file or folder".into(),
-            hint: "give a folder with config.json and weights, a .gguf file, a llama2.c .bin file, or the name of a hub repository such as HuggingFaceTB/SmolLM2-135M",
+            hint: "give a folder with config.json and weights, a .gguf file, a llama2.c .bin file, or the name of a hub repository such as HuggingFaceTB/SmolLM2-135M".into(),
         })
     }
 
@@ -117,7 +112,7 @@ impl Checkpoint {
             return Err(FormatError::NotAModel {
                 path: path.to_owned(),
                 message: "a PyTorch file alone says nothing of the model's shape".into(),
-                hint: "give the folder with it and its config.json",
+                hint: "give the folder with it and its config.json".into(),
             });
         }
         let (config, tensors, format, gguf) = if GgufFile::is_magic(&start) {
@@ -189,16 +184,53 @@ impl Checkpoint {
     }
 }
 
-/// The GGUF files of a folder.
-fn gguf_files(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "gguf")
-        })
-        .collect();
-    files.sort();
-    files
+/// Whether a GGUF file is called the first of several.
+fn is_split(file: &Path) -> bool {
+    file.file_name()
+        .is_some_and(|name| name.to_string_lossy().contains("-00001-of-"))
+}
+
+/// Why a folder without `config.json` and with `ggufs` GGUF files is no model, and what in it may be meant.
+fn nothing_in(path: &Path, ggufs: usize) -> FormatError {
+    let is_run = ["run.json", "status.json"]
+        .into_iter()
+        .any(|name| path.join(name).is_file());
+    let (message, hint) = if is_run {
+        (
+            "it is a run directory, whose checkpoints are model folders".to_owned(),
+            match resolve_model_dir(path) {
+                Ok(newest) => format!(
+                    "give one of them, the newest is {}; other commands take the run itself",
+                    newest.display()
+                ),
+                Err(_) => {
+                    "it has no finished checkpoint yet; go on with `slender train`".to_owned()
+                }
+            },
+        )
+    } else if ggufs > 0 {
+        (
+            format!("it has no config.json and {ggufs} GGUF files"),
+            "give one of the files".to_owned(),
+        )
+    } else if let Some(file) = llama2c_file(path) {
+        (
+            "it has neither config.json nor a GGUF file".to_owned(),
+            format!(
+                "there is a llama2.c checkpoint in it: give {}",
+                file.display()
+            ),
+        )
+    } else {
+        (
+            "it has neither config.json nor a GGUF file".to_owned(),
+            "give a folder with config.json and weights, a .gguf file, or a llama2.c .bin file"
+                .to_owned(),
+        )
+    };
+    FormatError::NotAModel {
+        path: path.to_owned(),
+        message,
+        hint,
+    }
 }

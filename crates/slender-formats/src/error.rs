@@ -42,7 +42,7 @@ pub enum FormatError {
         /// What is missing.
         message: String,
         /// What to give instead.
-        hint: &'static str,
+        hint: String,
     },
     /// A target that is there already.
     #[error("{} exists\n  hint: choose a path that does not", path.display())]

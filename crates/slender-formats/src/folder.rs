@@ -1,7 +1,8 @@
 //! Folders with a model in them: finding them, and writing them whole or not at all.
 
+use crate::gguf::GgufFile;
 use crate::safetensors::{self, Index};
-use crate::{FormatError, LazyTensor, torch};
+use crate::{Blob, FormatError, LazyTensor, llama2c, torch};
 use std::path::{Path, PathBuf};
 
 const HINT: &str = "give a run directory, one of its checkpoints, or a folder with config.json, model.safetensors and tokenizer.json";
@@ -10,8 +11,64 @@ fn not_a_model(path: &Path, message: &str) -> FormatError {
     FormatError::NotAModel {
         path: path.to_owned(),
         message: message.to_owned(),
-        hint: HINT,
+        hint: match importable(path) {
+            Some(source) => format!(
+                "make a model folder of it with `slender import {} --out DIR`, and give DIR",
+                source.display()
+            ),
+            None => HINT.to_owned(),
+        },
     }
+}
+
+/// What `slender import` takes where no model folder is: a GGUF file, a llama2.c checkpoint, or a folder with one
+/// or with weights in PyTorch's format.
+fn importable(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() {
+        if path.join("config.json").is_file() {
+            let torch = [torch::PLAIN, torch::INDEX];
+            return torch
+                .into_iter()
+                .any(|name| path.join(name).is_file())
+                .then(|| path.to_owned());
+        }
+        return match &files_ending(path, "gguf")[..] {
+            [] => llama2c_file(path),
+            [_] => Some(path.to_owned()),
+            [first, ..] => Some(first.clone()),
+        };
+    }
+    let blob = Blob::open(path).ok()?;
+    let start = blob.read(0, blob.len().min(4)).ok()?;
+    if start.starts_with(b"PK") {
+        // A PyTorch file, of which the folder is the model.
+        let folder = path.parent()?;
+        let here = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        return here.join("config.json").is_file().then(|| here.to_owned());
+    }
+    let known = GgufFile::is_magic(&start) || llama2c::read(&blob).is_ok();
+    known.then(|| path.to_owned())
+}
+
+/// The files of a folder whose names end in `.extension`, sorted.
+pub(crate) fn files_ending(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+/// The first llama2.c checkpoint of a folder.
+pub(crate) fn llama2c_file(dir: &Path) -> Option<PathBuf> {
+    let fits = |path: &PathBuf| Blob::open(path).is_ok_and(|blob| llama2c::read(&blob).is_ok());
+    files_ending(dir, "bin").into_iter().find(fits)
 }
 
 /// The folder with `config.json` and weights behind `path`: itself, or a run's newest checkpoint.

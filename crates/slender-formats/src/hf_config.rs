@@ -4,6 +4,8 @@
 //! plain feed-forward, QK-norm) is recorded under `slender`, and `architectures` then names
 //! `SlenderForCausalLM`, so that no other program runs such weights wrongly without noticing.
 
+use crate::generation::one_or_several;
+use crate::json_keys::{Keys, parse, shown};
 use crate::{Dtype, FormatError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -32,8 +34,8 @@ pub struct HfConfig {
     pub shape: ModelShape,
     /// Beginning-of-sequence token.
     pub bos_token_id: Option<u32>,
-    /// End-of-sequence token.
-    pub eos_token_id: Option<u32>,
+    /// End-of-sequence tokens: any of them ends a text. One is written as a number, several as a list.
+    pub eos_token_ids: Vec<u32>,
 }
 
 impl HfConfig {
@@ -83,7 +85,7 @@ impl HfConfig {
             "attention_bias": false,
             "mlp_bias": false,
             "bos_token_id": self.bos_token_id,
-            "eos_token_id": self.eos_token_id,
+            "eos_token_id": one_or_several(&self.eos_token_ids),
             "dtype": dtype,
             "torch_dtype": dtype,
         });
@@ -120,22 +122,11 @@ impl HfConfig {
     /// As [`HfConfig::read`].
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, FormatError> {
         let bad = |message: String| FormatError::malformed(path, message);
-        let json: Value = serde_json::from_slice(text).map_err(|error| {
-            bad(format!(
-                "not JSON: {error}\n  hint: the file is empty or damaged; fetch or copy the model's folder again"
-            ))
-        })?;
-        let number = |key: &str| {
-            let number = json.get(key).and_then(Value::as_u64)?;
-            usize::try_from(number).ok()
-        };
-        let need = |key: &str| {
-            number(key).ok_or_else(|| bad(format!("`{key}` is missing or not a whole number")))
-        };
-        let float = |key: &str| json.get(key).and_then(Value::as_f64);
+        let json = parse(path, text)?;
+        let keys = Keys::new(path, &json);
 
         refuse_unsupported(path, &json)?;
-        let record = match json.get("slender") {
+        let record = match keys.get("slender") {
             None => None,
             Some(value) => {
                 let record: SharingRecord = serde_json::from_value(value.clone())
@@ -152,10 +143,7 @@ impl HfConfig {
                 Some(record)
             }
         };
-        let act = json
-            .get("hidden_act")
-            .and_then(Value::as_str)
-            .unwrap_or("silu");
+        let act = keys.text("hidden_act")?.unwrap_or("silu");
         if record.is_none() && act != "silu" {
             return Err(FormatError::unsupported(
                 path,
@@ -164,43 +152,29 @@ impl HfConfig {
                 ),
             ));
         }
-        let shared = json.get("layer_sharing").and_then(Value::as_bool) == Some(true);
+        let shared = keys.flag("layer_sharing")? == Some(true);
         let (sharing, repeats) = match (record, shared) {
             (Some(record), _) => (record.kind, record.repeats),
             (None, true) => (SharingKind::Immediate, 2),
             (None, false) => (SharingKind::None, 1),
         };
         // MobileLLM's own configs say `tie_word_embeddings: false` and tie through `share_embedding`.
-        let flag = |key: &str| json.get(key).and_then(Value::as_bool);
-        let tied = flag("share_embedding")
-            .or(flag("tie_word_embeddings"))
-            .unwrap_or(false);
-        let (dim, n_heads) = (need("hidden_size")?, need("num_attention_heads")?);
-        let theta = float("rope_theta").or_else(|| {
-            json.pointer("/rope_parameters/rope_theta")
-                .and_then(Value::as_f64)
-        });
-        let token = |key: &str| {
-            let value = json.get(key)?;
-            let first = value
-                .as_array()
-                .and_then(|list| list.first())
-                .unwrap_or(value);
-            first.as_u64().and_then(|id| u32::try_from(id).ok())
-        };
+        let tied = keys.flag("tie_word_embeddings")?;
+        let tied = keys.flag("share_embedding")?.or(tied).unwrap_or(false);
+        let (dim, n_heads) = (keys.need("hidden_size")?, keys.need("num_attention_heads")?);
         let model = slender_config::ModelConfig {
             from: None,
-            n_layers: need("num_hidden_layers")?,
+            n_layers: keys.need("num_hidden_layers")?,
             dim,
             n_heads,
-            n_kv_heads: number("num_key_value_heads").unwrap_or(n_heads),
-            head_dim: number("head_dim"),
+            n_kv_heads: keys.number("num_key_value_heads")?.unwrap_or(n_heads),
+            head_dim: keys.number("head_dim")?,
             ffn: record.map_or(FfnKind::Swiglu, |record| record.ffn),
-            ffn_hidden: Some(need("intermediate_size")?),
-            max_seq_len: need("max_position_embeddings")?,
-            rope_theta: theta.unwrap_or(10_000.0),
-            norm_eps: float("rms_norm_eps").unwrap_or(1e-6),
-            init_std: float("initializer_range").unwrap_or(0.02),
+            ffn_hidden: Some(keys.need("intermediate_size")?),
+            max_seq_len: keys.need("max_position_embeddings")?,
+            rope_theta: rope_theta(path, &keys)?.unwrap_or(10_000.0),
+            norm_eps: keys.float("rms_norm_eps")?.unwrap_or(1e-6),
+            init_std: keys.float("initializer_range")?.unwrap_or(0.02),
             qk_norm: record.is_some_and(|record| record.qk_norm),
             tie_embeddings: tied,
             layer_sharing: slender_config::LayerSharing {
@@ -209,7 +183,7 @@ impl HfConfig {
             },
             pad_vocab_multiple: 1,
         };
-        let shape = ModelShape::resolve(&model, need("vocab_size")?).map_err(|problems| {
+        let shape = ModelShape::resolve(&model, keys.need("vocab_size")?).map_err(|problems| {
             let texts: Vec<String> = problems
                 .iter()
                 .map(|p| format!("{}: {}", p.key, p.message))
@@ -218,9 +192,61 @@ impl HfConfig {
         })?;
         Ok(Self {
             shape,
-            bos_token_id: token("bos_token_id"),
-            eos_token_id: token("eos_token_id"),
+            bos_token_id: keys.token("bos_token_id")?,
+            eos_token_ids: keys.tokens("eos_token_id")?,
         })
+    }
+}
+
+/// Where configurations name the base of the rotary embedding: as Llama does, as transformers 5 does, and in
+/// the key that the latter reads as its own.
+const THETAS: [&str; 3] = [
+    "rope_theta",
+    "rope_parameters.rope_theta",
+    "rope_scaling.rope_theta",
+];
+
+/// The base of the rotary embedding.
+///
+/// # Errors
+/// A value that is no number, or two that contradict each other: which of them a program takes depends on the
+/// program.
+fn rope_theta(path: &Path, keys: &Keys<'_>) -> Result<Option<f64>, FormatError> {
+    let mut found: Option<(&str, f64)> = None;
+    for key in THETAS {
+        let Some(theta) = keys.float(key)? else {
+            continue;
+        };
+        match found {
+            Some((other, first)) if first != theta => {
+                return Err(FormatError::malformed(
+                    path,
+                    format!(
+                        "`{other}` is {first} and `{key}` is {theta}\n  hint: write in both what the model was trained with, or leave one out"
+                    ),
+                ));
+            }
+            _ => found = Some((key, theta)),
+        }
+    }
+    Ok(found.map(|(_, theta)| theta))
+}
+
+/// Whether a `rope_scaling` or `rope_parameters` changes nothing but the base: its type is `default`, or it has
+/// none and says nothing else either.
+fn is_plain_rope(value: &Value) -> bool {
+    let Some(keys) = value.as_object() else {
+        return value.is_null();
+    };
+    let given = || keys.iter().filter(|(_, value)| !value.is_null());
+    let mut types = given().filter(|(key, _)| matches!(&***key, "rope_type" | "type"));
+    let partial = keys.get("partial_rotary_factor");
+    if partial.is_some_and(|share| !share.is_null() && share.as_f64() != Some(1.0)) {
+        return false;
+    }
+    match types.next() {
+        Some((_, first)) => first == "default" && types.all(|(_, kind)| kind == "default"),
+        None => given().all(|(key, _)| matches!(&**key, "rope_theta" | "partial_rotary_factor")),
     }
 }
 
@@ -278,14 +304,13 @@ fn refuse_unsupported(path: &Path, json: &Value) -> Result<(), FormatError> {
             "model_type `{kind}` is not supported; this program reads llama, mobilellm and its own"
         ));
     }
-    let scaled = |value: &Value| {
-        let kind = value.get("rope_type").or_else(|| value.get("type"));
-        kind.is_some_and(|kind| kind != "default")
-    };
     for key in ["rope_scaling", "rope_parameters"] {
-        if json.get(key).is_some_and(scaled) {
+        if let Some(value) = json.get(key)
+            && !is_plain_rope(value)
+        {
             return no(format!(
-                "`{key}` asks for scaled positions, which are not supported"
+                "`{key}` is {}; it asks for scaled positions, which are not supported",
+                shown(value)
             ));
         }
     }
@@ -300,19 +325,23 @@ fn refuse_unsupported(path: &Path, json: &Value) -> Result<(), FormatError> {
             }
             return no(match harmless {
                 Harmless::False if key.ends_with("bias") => {
-                    format!("`{key}` is {value}; biases are not supported")
+                    format!("`{key}` is {}; biases are not supported", shown(value))
                 }
-                _ => format!("`{key}` is {value}, which is not supported"),
+                _ => format!("`{key}` is {}, which is not supported", shown(value)),
             });
         }
     }
-    let layers = json.get("layer_types").and_then(Value::as_array);
-    if let Some(other) = layers
-        .into_iter()
-        .flatten()
-        .find(|kind| *kind != "full_attention")
-    {
-        return no(format!("`layer_types` has {other}, which is not supported"));
+    match json.get("layer_types") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(layers)) => {
+            if let Some(other) = layers.iter().find(|kind| *kind != "full_attention") {
+                return no(format!(
+                    "`layer_types` has {}, which is not supported",
+                    shown(other)
+                ));
+            }
+        }
+        Some(other) => return no(format!("`layer_types` is {}, not a list", shown(other))),
     }
     Ok(())
 }

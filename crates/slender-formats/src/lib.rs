@@ -23,8 +23,10 @@ mod dtype;
 mod error;
 mod export;
 mod folder;
+mod generation;
 pub mod gguf;
 mod hf_config;
+mod json_keys;
 pub mod llama2c;
 pub mod safetensors;
 mod tensor;
@@ -39,6 +41,9 @@ pub use dtype::Dtype;
 pub use error::FormatError;
 pub use export::{DEFAULT_SHARD_BYTES, Storage, write_gguf, write_model};
 pub use folder::{Unfinished, resolve_model_dir, step_of, weight_files};
+pub use generation::{
+    GENERATION_CONFIG, check_generation_config, end_tokens, inherited_generation_config,
+};
 pub use hf_config::{HfConfig, SharingRecord};
 pub use tensor::LazyTensor;
 pub use tokenizer_files::SpecialTokens;

@@ -200,8 +200,29 @@ fn what_is_not_computed_is_refused_by_name() {
         (
             "rope_scaling",
             r#"{"rope_type": "llama3"}"#,
-            "`rope_scaling` asks for scaled positions, which are not supported",
+            "`rope_scaling` is {\"rope_type\":\"llama3\"}; it asks for scaled positions, which are not supported",
         ),
+        (
+            "rope_scaling",
+            r#"{"factor": 8.0}"#,
+            "`rope_scaling` is {\"factor\":8.0}; it asks for scaled positions, which are not supported",
+        ),
+        (
+            "rope_parameters",
+            r#"{"rope_type": "default", "type": "yarn"}"#,
+            "`rope_parameters` is {\"rope_type\":\"default\",\"type\":\"yarn\"}; it asks for scaled positions, which are not supported",
+        ),
+        (
+            "rope_parameters",
+            r#"{"rope_type": "default", "partial_rotary_factor": 0.5}"#,
+            "`rope_parameters` is {\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}; it asks for scaled positions, which are not supported",
+        ),
+        (
+            "rope_scaling",
+            r#""linear""#,
+            "`rope_scaling` is \"linear\"; it asks for scaled positions, which are not supported",
+        ),
+        ("layer_types", "7", "`layer_types` is 7, not a list"),
     ] {
         let mut json = plain.clone();
         json[key] = serde_json::from_str(value).unwrap();
@@ -291,4 +312,248 @@ fn an_index_that_lies_is_found_out() {
     .unwrap();
     let error = Checkpoint::open(&target).unwrap_err().to_string();
     assert!(error.contains("not where the index says"), "{error}");
+}
+
+/// A `config.json` with some keys replaced.
+fn config_with(changes: &[(&str, &str)]) -> Result<HfConfig, String> {
+    let mut json: Value =
+        serde_json::from_slice(&std::fs::read(corpus("hf_config/smollm2")).unwrap()).unwrap();
+    for (key, value) in changes {
+        json[*key] = serde_json::from_str(value).unwrap();
+    }
+    HfConfig::parse(Path::new("c"), json.to_string().as_bytes()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn values_of_another_type_are_errors_and_null_is_absence() {
+    let plain = config_with(&[]).unwrap();
+    for (key, value, kind) in [
+        ("rope_theta", "\"500000\"", "a number"),
+        ("rms_norm_eps", "\"1e-3\"", "a number"),
+        ("initializer_range", "[0.02]", "a number"),
+        ("num_key_value_heads", "\"3\"", "a whole number"),
+        ("num_key_value_heads", "1.5", "a whole number"),
+        ("head_dim", "-64", "a whole number"),
+        ("hidden_size", "\"576\"", "a whole number"),
+        ("tie_word_embeddings", "\"true\"", "true or false"),
+        ("share_embedding", "1", "true or false"),
+        ("layer_sharing", "\"immediate\"", "true or false"),
+        ("hidden_act", "[\"silu\"]", "a text"),
+        ("bos_token_id", "\"1\"", "a token's number"),
+        (
+            "eos_token_id",
+            "\"2\"",
+            "a token's number or a list of them",
+        ),
+        (
+            "eos_token_id",
+            "[2,null]",
+            "a token's number or a list of them",
+        ),
+    ] {
+        let error = config_with(&[(key, value)]).unwrap_err();
+        assert_eq!(error, format!("c: `{key}` is {value}, not {kind}"));
+    }
+    assert_eq!(
+        config_with(&[("rope_parameters", r#"{"rope_theta": "5e5"}"#)]).unwrap_err(),
+        "c: `rope_parameters.rope_theta` is \"5e5\", not a number"
+    );
+    let long = format!("\"{}\"", "é".repeat(100));
+    let error = config_with(&[("rms_norm_eps", &long)]).unwrap_err();
+    assert!(error.ends_with("é…, not a number"), "{error}");
+    assert_eq!(
+        config_with(&[("hidden_size", "null")]).unwrap_err(),
+        "c: `hidden_size` is missing"
+    );
+    let nulls = config_with(&[
+        ("head_dim", "null"),
+        ("layer_sharing", "null"),
+        ("rope_scaling", "null"),
+        ("hidden_act", "null"),
+        ("slender", "null"),
+    ]);
+    assert_eq!(nulls.unwrap(), plain);
+}
+
+#[test]
+fn two_bases_of_the_rotary_embedding_must_be_one() {
+    let theta = |a: &str, b: &str| {
+        config_with(&[("rope_theta", a), ("rope_parameters", b)]).map(|c| c.shape.rope_theta)
+    };
+    assert_eq!(
+        theta("10000", r#"{"rope_theta": 500000}"#).unwrap_err(),
+        "c: `rope_theta` is 10000 and `rope_parameters.rope_theta` is 500000\n  hint: write in both what the model was trained with, or leave one out"
+    );
+    let both = theta("500000", r#"{"rope_theta": 5e5, "rope_type": "default"}"#);
+    assert_eq!(both, Ok(5e5));
+    assert_eq!(theta("null", r#"{"rope_theta": 7e5}"#), Ok(7e5));
+    assert_eq!(theta("8e5", "null"), Ok(8e5));
+    assert_eq!(theta("null", "null"), Ok(1e4));
+}
+
+#[test]
+fn every_end_token_is_kept() {
+    let config = config_with(&[("eos_token_id", "[2, 426]")]).unwrap();
+    assert_eq!(config.eos_token_ids, [2, 426]);
+    let again = HfConfig::parse(Path::new("c"), config.to_json().as_bytes()).unwrap();
+    assert_eq!(again, config);
+    assert!(config.generation_config().unwrap().contains("426"));
+    let one = config_with(&[("eos_token_id", "2")]).unwrap();
+    assert!(one.to_json().contains("\"eos_token_id\": 2,"));
+    assert_eq!(one.generation_config(), None);
+    let none = config_with(&[("eos_token_id", "null")]).unwrap();
+    assert!(none.to_json().contains("\"eos_token_id\": null,"));
+
+    let mut meta = slender_formats::gguf::GgufMetadata::new();
+    assert_eq!(
+        slender_formats::gguf::add_ends(&mut meta, &[3, 4]),
+        [0u32; 0]
+    );
+    let ids = |meta: &slender_formats::gguf::GgufMetadata| {
+        ["eos", "eot", "eom"].map(|name| meta.u64(&format!("tokenizer.ggml.{name}_token_id")))
+    };
+    assert_eq!(ids(&meta), [Some(3), Some(4), None]);
+    assert_eq!(
+        slender_formats::gguf::add_ends(&mut meta, &[5, 3, 6, 7]),
+        [7]
+    );
+    assert_eq!(ids(&meta), [Some(3), Some(5), Some(6)]);
+
+    // A conversation's own ends in GGUF; one beyond the vocabulary is none.
+    let model = Checkpoint::read(&blob("gguf/bf16")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("turns.gguf");
+    let mut extra = slender_formats::gguf::GgufMetadata::new();
+    for (name, id) in [("eos", 2u32), ("eot", 0), ("eom", 4_000_000_000)] {
+        extra.set(format!("tokenizer.ggml.{name}_token_id"), id);
+    }
+    write_gguf(&path, &model, Storage::Keep, "m", extra).unwrap();
+    let read = Checkpoint::open(&path).unwrap();
+    assert_eq!(read.config.eos_token_ids, [2, 0]);
+}
+
+#[test]
+fn files_that_stand_for_others_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let says = |path: &Path| Checkpoint::open(path).unwrap_err().to_string();
+    // A folder of a llama2.c checkpoint.
+    std::fs::copy(corpus("llama2c/v1"), path("tiny.bin")).unwrap();
+    std::fs::write(path("a-tokenizer.bin"), "no model").unwrap();
+    let error = says(dir.path());
+    let hint = format!(
+        "is not a model: it has neither config.json nor a GGUF file\n  hint: there is a llama2.c checkpoint in it: give {}",
+        path("tiny.bin").display()
+    );
+    assert!(error.ends_with(&hint), "{error}");
+
+    // One of several GGUF files.
+    let model = Checkpoint::read(&blob("gguf/bf16")).unwrap();
+    let mut extra = slender_formats::gguf::GgufMetadata::new();
+    extra.set("split.count", 2u32);
+    let first = path("m-00001-of-00002.gguf");
+    write_gguf(&first, &model, Storage::Keep, "m", extra).unwrap();
+    std::fs::copy(&first, path("m-00002-of-00002.gguf")).unwrap();
+    for source in [&*first, dir.path()] {
+        let error = says(source);
+        assert!(
+            error.contains(
+                "m-00001-of-00002.gguf: is one of the 2 files of a split model (`split.count`)"
+            ) && error.contains("hint: join them with"),
+            "{error}"
+        );
+    }
+
+    // A pointer of git-lfs.
+    let pointed = path("pointed");
+    std::fs::create_dir(&pointed).unwrap();
+    std::fs::copy(corpus("hf_config/smollm2"), pointed.join("config.json")).unwrap();
+    std::fs::write(
+        pointed.join("model.safetensors"),
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 538090408\n",
+    )
+    .unwrap();
+    let error = says(&pointed);
+    assert!(
+        error.contains("model.safetensors: a git-lfs pointer, not the file it stands for\n  hint: run `git lfs pull`"),
+        "{error}"
+    );
+
+    // A run directory.
+    let run = path("run");
+    std::fs::create_dir_all(run.join("checkpoints/step-00000004")).unwrap();
+    std::fs::write(run.join("run.json"), "{}").unwrap();
+    let newest = run.join("checkpoints/step-00000004");
+    assert!(
+        says(&run).ends_with(&format!(
+            "is not a model: it is a run directory, whose checkpoints are model folders\n  hint: give one of them, the newest is {}; other commands take the run itself",
+            newest.display()
+        )),
+        "{}",
+        says(&run)
+    );
+}
+
+#[test]
+fn a_model_to_be_imported_is_told_from_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let says = |path: &Path| {
+        let found = slender_formats::resolve_model_dir(path);
+        let found = found.and_then(|dir| slender_formats::weight_files(&dir));
+        found.unwrap_err().to_string()
+    };
+    std::fs::write(path("text.txt"), "no model").unwrap();
+    assert!(says(&path("text.txt")).contains("it is a file\n  hint: give a run directory"));
+    std::fs::copy(corpus("llama2c/v1"), path("tiny.bin")).unwrap();
+    std::fs::copy(corpus("gguf/q8_0"), path("tiny.gguf")).unwrap();
+    let folder = path("hf");
+    std::fs::create_dir(&folder).unwrap();
+    let torch = folder.join("pytorch_model.bin");
+    std::fs::copy(corpus("torch/plain"), &torch).unwrap();
+    assert!(says(&torch).contains("give a run directory"));
+    std::fs::copy(corpus("hf_config/smollm2"), folder.join("config.json")).unwrap();
+    for (given, source) in [
+        (&path("tiny.bin"), &path("tiny.bin")),
+        (&path("tiny.gguf"), &path("tiny.gguf")),
+        (&dir.path().to_owned(), &dir.path().to_owned()),
+        (&torch, &folder),
+        (&folder, &folder),
+    ] {
+        let hint = format!(
+            "  hint: make a model folder of it with `slender import {} --out DIR`, and give DIR",
+            source.display()
+        );
+        let error = says(given);
+        assert!(error.ends_with(&hint), "{error}");
+    }
+}
+
+#[test]
+fn small_defects_of_files_are_forgiven_or_named() {
+    let mut marked = b"\xEF\xBB\xBF".to_vec();
+    marked.extend(std::fs::read(corpus("hf_config/smollm2")).unwrap());
+    assert_eq!(
+        HfConfig::parse(Path::new("c"), &marked).unwrap(),
+        config_with(&[]).unwrap()
+    );
+
+    let mut tokenizer = 3u32.to_le_bytes().to_vec();
+    for piece in ["a", "bc", "def"] {
+        tokenizer.extend(0f32.to_le_bytes());
+        tokenizer.extend((piece.len() as u32).to_le_bytes());
+        tokenizer.extend(piece.as_bytes());
+    }
+    let read = |bytes: &[u8]| llama2c::sentencepiece(&Blob::from_bytes("t.bin", bytes.to_vec()));
+    assert!(read(&tokenizer).is_ok());
+    for cut in [1, 4, 9] {
+        let error = read(&tokenizer[..tokenizer.len() - cut])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("t.bin: not a whole llama2.c tokenizer: ends at byte")
+                && error.ends_with("\n  hint: is the file whole?"),
+            "{error}"
+        );
+    }
 }

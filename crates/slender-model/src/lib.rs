@@ -16,7 +16,9 @@ mod weights;
 pub use block::{Attention, Block, FeedForward, Linear, RmsNorm};
 pub use dropout::Dropout;
 pub use init::initial_values;
-pub use loaded::{LoadedModel, weights_hash};
-pub use slender_formats::{HfConfig, SharingRecord, resolve_model_dir};
+pub use loaded::{LoadedModel, tokenizer_file, weights_hash};
+pub use slender_formats::{
+    GENERATION_CONFIG, HfConfig, SharingRecord, inherited_generation_config, resolve_model_dir,
+};
 pub use transformer::{Decoder, Embedding, Part, Transformer, Values};
 pub use weights::{ModelError, NamedTensor, read_weights, weight_names, write_tensors};

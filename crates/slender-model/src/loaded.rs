@@ -40,7 +40,7 @@ impl Transformer {
         let config = HfConfig {
             shape: self.shape().clone(),
             bos_token_id: tokenizer.bos_id(),
-            eos_token_id: tokenizer.eos_id(),
+            eos_token_ids: tokenizer.eos_id().into_iter().collect(),
         };
         write_whole(&dir.join("config.json"), config.to_json().as_bytes())
     }
@@ -59,6 +59,7 @@ impl Transformer {
         let dir = resolve_model_dir(path)?;
         // Refuses what is not computed here.
         HfConfig::read(&dir.join("config.json"))?;
+        slender_formats::check_generation_config(&dir)?;
         let files = weight_files(&dir)?;
         let hash = hash_files(&files)?;
         Ok((Self::read(shape, &files, device)?, hash))
@@ -76,7 +77,10 @@ impl LoadedModel {
         let files = weight_files(&dir)?;
         let weights_hash = hash_files(&files)?;
         let model = Transformer::read(&config.shape, &files, device)?;
-        let tokenizer = tokenizer_file(path, &dir)?;
+        let tokenizer = tokenizer_file(path, &dir).ok_or_else(|| ModelError::NotAModel {
+            path: dir.clone(),
+            message: "there is no tokenizer.json or tokenizer.model".into(),
+        })?;
         let tokenizer = Tokenizer::from_file(&tokenizer)?;
         if tokenizer.vocab_size() > config.shape.vocab_size {
             return Err(ModelError::Config {
@@ -123,17 +127,15 @@ fn hash_files(files: &[PathBuf]) -> Result<String, ModelError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn tokenizer_file(path: &Path, dir: &Path) -> Result<PathBuf, ModelError> {
+/// The tokenizer beside the model behind `path`, whose weights are in `dir`; `None` if there is none.
+pub fn tokenizer_file(path: &Path, dir: &Path) -> Option<PathBuf> {
     for folder in [dir, path] {
         for name in ["tokenizer.json", "tokenizer.model"] {
             let file = folder.join(name);
             if file.is_file() {
-                return Ok(file);
+                return Some(file);
             }
         }
     }
-    Err(ModelError::NotAModel {
-        path: dir.to_owned(),
-        message: "there is no tokenizer.json or tokenizer.model".into(),
-    })
+    None
 }

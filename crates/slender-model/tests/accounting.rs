@@ -114,7 +114,7 @@ proptest! {
         let (files, config) = write(folder.path(), &shape, &model.to_tensors());
         let read = HfConfig::read(&config).unwrap();
         prop_assert_eq!(&read.shape, &shape);
-        prop_assert_eq!((read.bos_token_id, read.eos_token_id), (Some(1), None));
+        prop_assert_eq!((read.bos_token_id, read.eos_token_ids), (Some(1), vec![]));
         let again = Transformer::read(&read.shape, &files, &device).unwrap();
         prop_assert_eq!(again.to_tensors(), model.to_tensors());
         let dims = |tensor: NamedTensor| (tensor.name, tensor.dims);
@@ -130,7 +130,7 @@ fn write(folder: &Path, shape: &ModelShape, tensors: &[NamedTensor]) -> (Vec<Pat
     let config = HfConfig {
         shape: shape.clone(),
         bos_token_id: Some(1),
-        eos_token_id: None,
+        eos_token_ids: Vec::new(),
     };
     let (weights, json) = (folder.join("model.safetensors"), folder.join("config.json"));
     write_tensors(&weights, tensors, HashMap::new()).unwrap();

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use slender_config::ModelShape;
 use slender_data::{SETTINGS_FILE, SPECIAL_TOKENS_FILE, Tokenizer};
-use slender_model::{Transformer, read_weights, write_tensors};
+use slender_model::{GENERATION_CONFIG, Transformer, read_weights, write_tensors};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -25,8 +25,8 @@ const MODEL_CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 /// What every checkpoint has.
 const FILES: [&str; 4] = [WEIGHTS, MOMENTS, MODEL_CONFIG, TOKENIZER];
-/// What checkpoints have whose tokenizer came with settings.
-const SETTINGS: [&str; 2] = [SETTINGS_FILE, SPECIAL_TOKENS_FILE];
+/// What checkpoints have whose tokenizer came with settings, or whose run began with a model.
+const SETTINGS: [&str; 3] = [SETTINGS_FILE, SPECIAL_TOKENS_FILE, GENERATION_CONFIG];
 
 /// Everything a run needs to continue, beside weights and moments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,6 +199,11 @@ impl Checkpoint {
         }
         std::fs::create_dir_all(&temporary).map_err(io(&temporary))?;
         model.save(&temporary, tokenizer)?;
+        let generation = dir.root().join(GENERATION_CONFIG);
+        if generation.is_file() {
+            let copied = std::fs::copy(&generation, temporary.join(GENERATION_CONFIG));
+            copied.map_err(io(&generation))?;
+        }
         write_tensors(
             &temporary.join(MOMENTS),
             &optimizer.to_tensors(),

@@ -11,6 +11,7 @@ mod checkpoint;
 mod coord;
 mod error;
 mod estimate;
+mod inherit;
 mod metrics;
 mod optimizer;
 mod progress;

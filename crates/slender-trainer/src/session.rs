@@ -4,6 +4,7 @@
 use crate::checkpoint::{CHECKPOINT_FORMAT, CheckpointState, checkpoint_steps, newest_checkpoint};
 use crate::error::TrainError;
 use crate::estimate::{Estimate, matmul_peak};
+use crate::inherit::keep_generation_config;
 use crate::metrics::{MetricsWriter, TaskMetric};
 use crate::optimizer::Optimizer;
 use crate::progress::{Progress, Verbosity};
@@ -247,6 +248,7 @@ fn run(
         announce(config, &model, done, target, peak, &device, &progress);
     }
     if checkpoint.is_none() {
+        keep_generation_config(dir, config.model.from.as_deref(), &tokenizer)?;
         let facts = RunFacts {
             provenance: &options.provenance,
             data_manifest: &manifest,
@@ -309,13 +311,19 @@ fn begin_from(
 }
 
 fn from_problem(message: String) -> TrainError {
+    // A way out of its own is better than the general one.
+    let (message, hint) = match message.split_once("\n  hint: ") {
+        Some((message, hint)) => (message.to_owned(), hint.to_owned()),
+        None => (
+            message,
+            "name a model that slender reads, with the tokenizer it was trained with".to_owned(),
+        ),
+    };
     let problem = slender_config::Problem {
         origin: None,
         key: "model.from".into(),
         message,
-        hint: Some(
-            "name a model that slender reads, with the tokenizer it was trained with".into(),
-        ),
+        hint: Some(hint),
     };
     TrainError::Config(slender_config::ConfigError::Invalid(vec![problem]))
 }

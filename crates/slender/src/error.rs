@@ -35,6 +35,11 @@ pub enum CliError {
     /// Sweep.
     #[error(transparent)]
     Sweep(#[from] slender_sweep::SweepError),
+    /// A source that is no file or folder here, nor can be had from a hub.
+    #[error(
+        "there is no file or folder {0} here, and as a hub repository: {1}\n  hint: check the path if something here was meant"
+    )]
+    NeitherHereNorThere(String, slender_data::hub::HubError),
     /// A wrong combination of arguments.
     #[error("{0}")]
     Usage(String),

@@ -144,7 +144,9 @@ fn a_run_begins_with_the_checkpoint_and_does_not_need_it_again() {
     let original = std::fs::read(bench.path("m/model.safetensors")).unwrap();
     assert_eq!(bench.weights("still", STEPS), original);
 
-    // With one, the answers are learned.
+    // With one, the answers are learned. The model ends texts in more ways than the tokenizer says.
+    let ends = json!({"eos_token_id": [257, 0], "temperature": 0.5});
+    std::fs::write(bench.path("m/generation_config.json"), ends.to_string()).unwrap();
     let output = bench.train("tune.toml", "tune");
     assert!(output.status.success(), "{}", said(&output));
     let (train, valid) = (
@@ -169,6 +171,19 @@ fn a_run_begins_with_the_checkpoint_and_does_not_need_it_again() {
             .contains("assistant: ")
     );
 
+    let kept = |file: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(bench.path(file)).unwrap()).unwrap()
+    };
+    let last = format!("tune/checkpoints/step-{STEPS:08}");
+    let copy = format!("{last}/generation_config.json");
+    assert_eq!(kept("tune/generation_config.json"), ends);
+    assert_eq!(kept(&copy), ends);
+    assert!(kept(&format!("{last}/state.json"))["files"]["generation_config.json"].is_string());
+    assert!(!bench.path("still/generation_config.json").exists());
+    let output = bench.slender(&["export", "tune", "--format", "hf", "--out", "out"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(kept("out/generation_config.json"), ends);
+
     // A run that was cut off goes on from its own files alone, to the same bytes.
     let whole = bench.weights("tune", STEPS);
     std::fs::remove_file(bench.path("tune/status.json")).unwrap();
@@ -185,6 +200,7 @@ fn a_run_begins_with_the_checkpoint_and_does_not_need_it_again() {
         said(&output)
     );
     assert_eq!(bench.weights("tune", STEPS), whole);
+    assert_eq!(kept(&copy), ends);
 
     // A run that has not begun cannot do without.
     let output = bench.train("tune.toml", "new");
@@ -282,6 +298,16 @@ fn checkpoints_that_do_not_fit_are_refused() {
         &["model.from=nowhere"],
         "nowhere is no folder with a config.json",
     );
+    refused(
+        &["data.tokenizer.chat_template=none.jinja"],
+        "data.tokenizer.chat_template: cannot read ",
+    );
+    std::fs::write(bench.path("m.gguf"), "GGUF").unwrap();
+    refused(&["model.from=m.gguf"], "with `slender import ");
+    let settings = bench.path("m/generation_config.json");
+    std::fs::write(&settings, "{\"eos_token_id\": \"2\"}").unwrap();
+    refused(&[], "generation_config.json: `eos_token_id` is \"2\", not");
+    std::fs::remove_file(settings).unwrap();
     let config = bench.path("m/config.json");
     let original: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
     let with = |key: &str, value: Value| {

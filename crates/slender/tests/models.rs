@@ -3,7 +3,8 @@
 //! The files are those of the fuzz corpus, which hold whole models of a few hundred numbers.
 
 use serde_json::Value;
-use slender_formats::{Checkpoint, Dtype};
+use slender_formats::gguf::GgufMetadata;
+use slender_formats::{Checkpoint, Dtype, Storage, write_gguf};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -256,7 +257,58 @@ fn sources_that_are_no_models_are_told_apart() {
     );
     let (code, text) = import("someone/something");
     assert_eq!(code, 70, "{text}");
-    assert!(text.contains("HF_HUB_OFFLINE is set"), "{text}");
+    // Said before anything is fetched, and again with what came of it.
+    let begins = "there is no someone/something here; looking for a hub repository of this name\nerror: there is no file or folder someone/something here, and as a hub repository: ";
+    assert!(text.starts_with(begins), "{text}");
+    assert!(
+        text.contains("HF_HUB_OFFLINE is set")
+            && text.ends_with("\n  hint: check the path if something here was meant\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_token_that_ends_a_text_comes_in_and_goes_out() {
+    let folder = Folder::new();
+    // GGUF has keys of their own for the tokens that end an answer.
+    folder.corpus("gguf/q8_0", "plain.gguf");
+    let plain = Checkpoint::open(&folder.path("plain.gguf")).unwrap();
+    let mut fields = GgufMetadata::new();
+    for (key, value) in plain.gguf.as_ref().unwrap().iter() {
+        if key.starts_with("tokenizer.") {
+            fields.set(key, value.clone());
+        }
+    }
+    fields.set("tokenizer.ggml.eos_token_id", 2u32);
+    fields.set("tokenizer.ggml.eot_token_id", 1u32);
+    fields.set("tokenizer.ggml.eom_token_id", 0u32);
+    let file = folder.path("turns.gguf");
+    write_gguf(&file, &plain, Storage::Keep, "m", fields).unwrap();
+    folder.stdout(&["import", "turns.gguf", "--out", "model"]);
+    let ends = |name: &str| folder.json(name)["eos_token_id"].clone();
+    let all = serde_json::json!([2, 1, 0]);
+    assert_eq!(ends("model/config.json"), all);
+    assert_eq!(ends("model/generation_config.json"), all);
+    folder.stdout(&["export", "model", "--format", "gguf", "--out", "out.gguf"]);
+    let out = Checkpoint::open(&folder.path("out.gguf")).unwrap();
+    assert_eq!(out.config.eos_token_ids, [2, 1, 0]);
+
+    // A folder that names them in config.json alone.
+    std::fs::remove_file(folder.path("model/generation_config.json")).unwrap();
+    folder.stdout(&["import", "model", "--out", "again"]);
+    assert_eq!(ends("again/config.json"), all);
+    folder.stdout(&["export", "model", "--format", "hf", "--out", "hf-out"]);
+    assert_eq!(ends("hf-out/config.json"), all);
+    assert_eq!(ends("hf-out/generation_config.json"), all);
+
+    let damaged = folder.path("model/generation_config.json");
+    std::fs::write(damaged, "{\"eos_token_id\": [2,").unwrap();
+    let (code, text) = folder.fails(&["import", "model", "--out", "x"]);
+    assert!(
+        code == 70
+            && text.starts_with("error: model/generation_config.json: not JSON: EOF while parsing"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod read;
 mod write;
 
 pub use metadata::{GgufArray, GgufMetadata, GgufValue};
+pub use model::add_ends;
 pub(crate) use model::{checkpoint, metadata_of, tensor_name};
 pub use read::GgufFile;
 pub(crate) use write::write;

@@ -1,6 +1,7 @@
 //! A Llama in GGUF: its metadata as a configuration and back, its tensors' names.
 
 use super::{GgufFile, GgufMetadata};
+use crate::generation::distinct;
 use crate::hf_config::HfConfig;
 use crate::weights::{EMBEDDING, HEAD, LAST_NORM};
 use crate::{Dtype, FormatError, LazyTensor};
@@ -56,6 +57,14 @@ pub(crate) fn checkpoint(
     file: &Path,
     gguf: &GgufFile,
 ) -> Result<(HfConfig, Vec<LazyTensor>), FormatError> {
+    if let Some(count) = gguf.metadata.u64("split.count").filter(|count| *count > 1) {
+        return Err(FormatError::unsupported(
+            file,
+            format!(
+                "is one of the {count} files of a split model (`split.count`); a GGUF model is read from one file\n  hint: join them with llama.cpp's `llama-gguf-split --merge FIRST-FILE OUT.gguf`"
+            ),
+        ));
+    }
     let config = config(file, gguf)?;
     let mut tensors = Vec::with_capacity(gguf.tensors.len());
     for tensor in &gguf.tensors {
@@ -189,15 +198,37 @@ fn config(file: &Path, gguf: &GgufFile) -> Result<HfConfig, FormatError> {
             .collect();
         bad(texts.join("; "))
     })?;
-    let token = |name: &str| {
-        let id = meta.u64(&format!("tokenizer.ggml.{name}_token_id"))?;
-        u32::try_from(id).ok()
-    };
+    let token = |key: &str| u32::try_from(meta.u64(key)?).ok();
+    let [eos, turns @ ..] = ENDS;
+    // Beyond the vocabulary there is none, by which some files mean that they have none.
+    let turns = turns.into_iter().filter_map(token);
+    let turns = turns.filter(|id| (*id as usize) < shape.vocab_size);
+    let ends = token(eos).into_iter().chain(turns).collect();
     Ok(HfConfig {
         shape,
-        bos_token_id: token("bos"),
-        eos_token_id: token("eos"),
+        bos_token_id: token("tokenizer.ggml.bos_token_id"),
+        eos_token_ids: distinct(ends),
     })
+}
+
+/// Keys of the tokens that end a text: every text, an answer of a conversation, and one that asks for a tool.
+const ENDS: [&str; 3] = [
+    "tokenizer.ggml.eos_token_id",
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
+];
+
+/// Adds the tokens in `ends` to `metadata`, which may have a tokenizer's end token already; returns those for which
+/// GGUF has no key left.
+pub fn add_ends(metadata: &mut GgufMetadata, ends: &[u32]) -> Vec<u32> {
+    let eos = metadata.u64(ENDS[0]);
+    let mut more = ends.iter().filter(|id| eos != Some(u64::from(**id)));
+    let free = ENDS.into_iter().skip(usize::from(eos.is_some()));
+    // Keys first, so that no token is taken from `more` for which there is none.
+    for (key, id) in free.zip(more.by_ref()) {
+        metadata.set(key, *id);
+    }
+    more.copied().collect()
 }
 
 /// Refuses by name keys that ask for another computation; unknown keys about the model are refused too,

@@ -116,7 +116,7 @@ pub fn read(blob: &Blob) -> Result<(HfConfig, Vec<LazyTensor>), FormatError> {
     let config = HfConfig {
         // llama2.c's tokenizers are SentencePiece's: 1 begins a text, 2 ends it.
         bos_token_id: Some(1),
-        eos_token_id: Some(2),
+        eos_token_ids: vec![2],
         shape,
     };
     let tensors = layout.tensors(blob, &config.shape);

@@ -58,6 +58,18 @@ const BPE: i32 = 2;
 /// # Errors
 /// A file that is damaged, or whose pieces are not UTF-8.
 pub fn sentencepiece(blob: &Blob) -> Result<Vec<u8>, FormatError> {
+    pieces(blob).map_err(|error| match error {
+        // Where the file ends in a piece, or in the number before one.
+        FormatError::Malformed { file, message } if message.starts_with("ends at byte") => {
+            let message =
+                format!("not a whole llama2.c tokenizer: {message}\n  hint: is the file whole?");
+            FormatError::Malformed { file, message }
+        }
+        other => other,
+    })
+}
+
+fn pieces(blob: &Blob) -> Result<Vec<u8>, FormatError> {
     let bad = |message: String| FormatError::malformed(blob.path(), message);
     let mut cursor = Cursor::new(blob);
     let longest = cursor.u32()?;

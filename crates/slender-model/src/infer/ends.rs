@@ -1,7 +1,6 @@
 //! Which tokens end a text: what the model's own files and its tokenizer say, together.
 
 use crate::weights::ModelError;
-use serde_json::Value;
 use slender_data::Tokenizer;
 use std::path::Path;
 
@@ -9,28 +8,10 @@ use std::path::Path;
 /// number or a list, and the tokenizer's own.
 ///
 /// # Errors
-/// A file that is there and cannot be read, or is no JSON.
+/// A file that is there and cannot be read, is no JSON, or names no tokens there.
 pub fn end_tokens(dir: &Path, tokenizer: &Tokenizer) -> Result<Vec<u32>, ModelError> {
-    let mut ends: Vec<u32> = tokenizer.eos_id().into_iter().collect();
-    for name in ["generation_config.json", "config.json"] {
-        let file = dir.join(name);
-        if !file.is_file() {
-            continue;
-        }
-        let text = std::fs::read_to_string(&file).map_err(|source| ModelError::Io {
-            file: file.clone(),
-            source,
-        })?;
-        let json: Value = serde_json::from_str(&text).map_err(|error| ModelError::Config {
-            file,
-            message: error.to_string(),
-        })?;
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        match &json["eos_token_id"] {
-            Value::Array(several) => ends.extend(several.iter().filter_map(id)),
-            one => ends.extend(id(one)),
-        }
-    }
+    let mut ends = slender_formats::end_tokens(dir)?;
+    ends.extend(tokenizer.eos_id());
     ends.sort_unstable();
     ends.dedup();
     Ok(ends)

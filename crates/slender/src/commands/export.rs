@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::{commands::gguf_fields, output};
 use slender_data::{GgufTokenizer, Tokenizer};
 use slender_formats::{
-    Card, Checkpoint, FormatError, SpecialTokens, Unfinished, resolve_model_dir, write_gguf,
+    Card, Checkpoint, FormatError, SpecialTokens, Unfinished, gguf, resolve_model_dir, write_gguf,
     write_model,
 };
 use slender_trainer::exit;
@@ -110,6 +110,7 @@ fn export_folder(
     let tokens = SpecialTokens {
         bos: tokenizer.bos_id().and_then(named),
         eos: tokenizer.eos_id().and_then(named),
+        more_ends: model.config.eos_token_ids.clone(),
         max_seq_len: model.config.shape.max_seq_len,
     };
     let folder = Unfinished::folder(&args.out)?;
@@ -146,13 +147,21 @@ fn export_gguf(args: &ExportArgs, source: &Source, written: &Checkpoint) -> Resu
     }
     fields.add_bos = Some(adds_bos && fields.bos.is_some());
     gguf_fields::pad(&mut fields, written.config.shape.vocab_size);
+    let mut metadata = gguf_fields::to_metadata(&fields);
+    let ends = slender_formats::end_tokens(&source.dir)?;
+    let left = gguf::add_ends(&mut metadata, &ends);
+    if !left.is_empty() {
+        output::talk(&format!(
+            "note: GGUF has keys for three tokens that end a text; not written: {left:?}"
+        ));
+    }
     let file = Unfinished::file(&args.out)?;
     write_gguf(
         file.path(),
         written,
         args.dtype.into(),
         &source.name,
-        gguf_fields::to_metadata(&fields),
+        metadata,
     )?;
     Ok(file.finish()?)
 }

@@ -6,8 +6,8 @@ use crate::{commands::gguf_fields, output};
 use slender_data::Tokenizer;
 use slender_data::hub::{Hub, HubRepo, RepoKind};
 use slender_formats::{
-    Blob, Checkpoint, DEFAULT_SHARD_BYTES, FormatError, SourceFormat, Unfinished, llama2c,
-    write_model,
+    Blob, Checkpoint, DEFAULT_SHARD_BYTES, FormatError, GENERATION_CONFIG, SourceFormat,
+    Unfinished, check_generation_config, llama2c, write_model,
 };
 use slender_trainer::exit;
 use std::path::{Path, PathBuf};
@@ -37,9 +37,10 @@ pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
             model.config.shape.vocab_size
         )));
     }
+    check_generation_config(&source)?;
     let folder = Unfinished::folder(&args.out)?;
     tokenizer.save_in(folder.path())?;
-    keep_generation_config(&source, &folder)?;
+    keep_generation_config(&source, &model, &folder)?;
     write_model(&folder, &model, args.dtype.into(), DEFAULT_SHARD_BYTES)?;
     folder.finish()?;
     let shape = &model.config.shape;
@@ -63,9 +64,14 @@ fn local(args: &ImportArgs) -> Result<PathBuf, CliError> {
     if path.exists() || !looks_like_repository {
         return Ok(path.to_owned());
     }
+    output::talk(&format!(
+        "there is no {} here; looking for a hub repository of this name",
+        args.source
+    ));
+    let failed = |error| CliError::NeitherHereNorThere(args.source.clone(), error);
     let repo = HubRepo::new(RepoKind::Model, &args.source, Some(&args.revision));
     let hub = Hub::from_env();
-    let snapshot = hub.resolve(&repo).map_err(slender_data::DataError::from)?;
+    let snapshot = hub.resolve(&repo).map_err(failed)?;
     let has = |name: &str| snapshot.contains(name);
     let weights = if has("model.safetensors") || has("model.safetensors.index.json") {
         "safetensors"
@@ -84,9 +90,7 @@ fn local(args: &ImportArgs) -> Result<PathBuf, CliError> {
                     && name.starts_with("pytorch_model")
                     && name.ends_with(".bin")));
         if wanted {
-            let file = hub
-                .download(&repo, name)
-                .map_err(slender_data::DataError::from)?;
+            let file = hub.download(&repo, name).map_err(failed)?;
             folder = folder.or(file.parent().map(Path::to_owned));
         }
     }
@@ -94,7 +98,7 @@ fn local(args: &ImportArgs) -> Result<PathBuf, CliError> {
         CliError::Format(FormatError::NotAModel {
             path: path.to_owned(),
             message: "the repository has no file of a model".into(),
-            hint: "name a repository with config.json and model.safetensors",
+            hint: "name a repository with config.json and model.safetensors".into(),
         })
     })
 }
@@ -151,12 +155,17 @@ fn read_tokenizer(file: &Path) -> Result<Tokenizer, CliError> {
 }
 
 /// Takes over what the source says of generating text.
-fn keep_generation_config(source: &Path, folder: &Unfinished) -> Result<(), CliError> {
-    const NAME: &str = "generation_config.json";
-    let from = source.join(NAME);
+fn keep_generation_config(
+    source: &Path,
+    model: &Checkpoint,
+    folder: &Unfinished,
+) -> Result<(), CliError> {
+    let from = source.join(GENERATION_CONFIG);
     if from.is_file() {
-        std::fs::copy(&from, folder.path().join(NAME))
+        std::fs::copy(&from, folder.path().join(GENERATION_CONFIG))
             .map_err(|error| CliError::Io(from.display().to_string(), error))?;
+    } else if let Some(text) = model.config.generation_config() {
+        folder.write(GENERATION_CONFIG, &text)?;
     }
     Ok(())
 }
