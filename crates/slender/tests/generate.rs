@@ -243,6 +243,28 @@ fn a_text_ends_where_it_is_told_to() {
 }
 
 #[test]
+fn a_text_ends_at_every_end_token_of_an_imported_model() {
+    let folder = Folder::new();
+    let with = |model: &str| {
+        let arguments = ["generate", model, "--prompt", "the", "--json"];
+        timeless(&folder.stdout(&arguments)).remove(0)
+    };
+    let tokens = with("model")["tokens"].as_array().unwrap().clone();
+    // A token that does not come before.
+    let at = (1..tokens.len())
+        .find(|at| !tokens[..*at].contains(&tokens[*at]))
+        .expect("more than one token is written");
+    let file = folder.path("model/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    config["eos_token_id"] = json!([0, tokens[at]]);
+    std::fs::write(&file, config.to_string()).unwrap();
+    folder.stdout(&["import", "model", "--out", "imported"]);
+    let stopped = with("imported");
+    assert_eq!(stopped["finish_reason"], "eos");
+    assert_eq!(stopped["tokens"].as_array().unwrap()[..], tokens[..=at]);
+}
+
+#[test]
 fn every_format_of_weights_writes() {
     let folder = Folder::new();
     let with = |weights: &str| {
@@ -309,6 +331,47 @@ fn what_is_wrong_is_said() {
         error.starts_with("error: bad.jsonl:2: unknown field `temprature`"),
         "{error}"
     );
+    for (line, part) in [
+        ("{\"prompt\": \"b\", \"top_p\": 0}", "top-p is 0\n  hint: "),
+        (
+            "{\"prompt\": \"b\", \"max_tokens\": 0}",
+            "max-tokens is 0\n",
+        ),
+        (
+            &*format!("{{\"prompt\": \"{long}\"}}"),
+            "do not fit the model's 64 positions",
+        ),
+    ] {
+        folder.write("bad.jsonl", &format!("{{\"prompt\": \"a\"}}\n\n{line}\n"));
+        let error = generate(&["--prompts", "bad.jsonl"]);
+        assert!(
+            error.starts_with("error: bad.jsonl:3: ") && error.contains(part),
+            "{error}"
+        );
+    }
+    std::fs::write(
+        folder.path("bad.jsonl"),
+        b"{\"prompt\": \"a\"}\n{\"prompt\": \"\xff\"}\n",
+    )
+    .unwrap();
+    assert_eq!(
+        generate(&["--prompts", "bad.jsonl"]),
+        "error: bad.jsonl:2: invalid UTF-8 at byte 13 of the line\n  hint: save the file as UTF-8\n"
+    );
+    assert_eq!(
+        generate(&["--prompt", "x", "--batch", "0"]),
+        "error: --batch is 0\n  hint: work on at least one prompt at a time\n"
+    );
+    folder.write("m.gguf", "GGUF");
+    for command in [
+        &["generate", "m.gguf", "--prompt", "x"][..],
+        &["chat", "m.gguf"],
+    ] {
+        assert_eq!(
+            folder.misuse(command),
+            "error: m.gguf is not a model: it is a file\n  hint: make a model folder of it with `slender import m.gguf --out DIR`, and give DIR\n"
+        );
+    }
     folder.write("empty.jsonl", "\n");
     assert_eq!(
         generate(&["--prompts", "empty.jsonl"]),

@@ -188,7 +188,11 @@ impl State {
     }
 }
 
-fn check(request: &Request, engine: &Engine) -> Result<(), InferError> {
+/// Whether a request can be answered.
+///
+/// # Errors
+/// A setting that cannot be used, or a prompt that is empty or does not fit.
+pub fn check(request: &Request, engine: &Engine) -> Result<(), InferError> {
     request.sampling.check()?;
     if request.max_tokens == Some(0) {
         let message = "max-tokens is 0\n  hint: ask for at least one token";
@@ -209,10 +213,41 @@ pub fn generate(
     options: Generation,
     show: &mut dyn FnMut(usize, &str) -> bool,
 ) -> Result<Vec<Generated>, InferError> {
+    let mut answers = Vec::with_capacity(requests.len());
+    generate_each(
+        engine,
+        tokenizer,
+        requests,
+        options,
+        show,
+        &mut |_, answer| {
+            answers.push(answer);
+        },
+    )?;
+    Ok(answers)
+}
+
+/// As [`generate`], but `done(request, answer)` gets each answer as soon as it and those of all requests before it
+/// are whole.
+///
+/// # Errors
+/// As [`generate`]; or logits that are no numbers, after answers that were done.
+pub fn generate_each(
+    engine: &Engine,
+    tokenizer: &Tokenizer,
+    requests: &[Request],
+    options: Generation,
+    show: &mut dyn FnMut(usize, &str) -> bool,
+    done: &mut dyn FnMut(usize, Generated),
+) -> Result<(), InferError> {
     requests
         .iter()
         .try_for_each(|request| check(request, engine))?;
-    let mut answers: Vec<Option<Generated>> = vec![None; requests.len()];
+    let mut answers = InOrder {
+        waiting: vec![None; requests.len()],
+        next: 0,
+        done,
+    };
     engine.session(|team| {
         let mut waiting: VecDeque<usize> = (0..requests.len()).collect();
         let mut active: Vec<Active> = Vec::new();
@@ -228,7 +263,7 @@ pub fn generate(
                 let prompt_s = start.elapsed().as_secs_f64();
                 let mut state = State::new(request, engine, tokenizer, prompt_s);
                 if state.step(&logits, options.log_probs, &mut |text| show(index, text)) {
-                    answers[index] = Some(state.answer);
+                    answers.put(index, state.answer);
                 } else {
                     active.push(Active {
                         index,
@@ -258,13 +293,30 @@ pub fn generate(
                     .state
                     .step(logits, options.log_probs, &mut |text| show(index, text));
                 if over {
-                    answers[index] = Some(one.state.answer.clone());
+                    answers.put(index, one.state.answer.clone());
                 }
                 !over
             });
         }
-    })?;
-    Ok(answers.into_iter().flatten().collect())
+    })
+}
+
+/// Hands answers on in the order of their requests.
+struct InOrder<'a> {
+    waiting: Vec<Option<Generated>>,
+    /// The request whose answer is handed on next.
+    next: usize,
+    done: &'a mut dyn FnMut(usize, Generated),
+}
+
+impl InOrder<'_> {
+    fn put(&mut self, index: usize, answer: Generated) {
+        self.waiting[index] = Some(answer);
+        while let Some(answer) = self.waiting.get_mut(self.next).and_then(Option::take) {
+            (self.done)(self.next, answer);
+            self.next += 1;
+        }
+    }
 }
 
 /// Answers one request after what `sequence` has read already: what it shares with the prompt is not read

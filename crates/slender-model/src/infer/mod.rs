@@ -16,6 +16,8 @@ mod text;
 pub use bench::{DecodePlan, DecodeSpeed, DecodeTimes, decode_speed, decode_times};
 pub use ends::end_tokens;
 pub use engine::{Engine, InferError, Rows, Sequence};
-pub use generate::{Finish, Generated, Generation, Request, Timings, generate, generate_on};
+pub use generate::{
+    Finish, Generated, Generation, Request, Timings, check, generate, generate_each, generate_on,
+};
 pub use sampling::{Sampler, Sampling, log_prob};
 pub use text::{StopStrings, TextStream};

@@ -5,7 +5,8 @@ use burn::tensor::Device;
 use slender_config::ModelShape;
 use slender_kernels::infer::WeightFormat;
 use slender_model::infer::{
-    Engine, Finish, Generated, Generation, InferError, Request, Sampling, generate, generate_on,
+    Engine, Finish, Generated, Generation, InferError, Request, Sampling, generate, generate_each,
+    generate_on,
 };
 
 const ONE: Generation = Generation {
@@ -162,6 +163,43 @@ fn a_stop_string_ends_the_text_across_tokens() {
     assert_eq!(answer.text, long.text[..at]);
     assert_eq!(answer.tokens, long.tokens[..answer.tokens.len()]);
     assert!(answer.tokens.len() < long.tokens.len());
+}
+
+#[test]
+fn answers_are_done_in_order_and_at_once() {
+    let engine = engine(&shape());
+    let mut requests: Vec<Request> = (0..5).map(|seed| request("first", seed)).collect();
+    for (request, most) in requests.iter_mut().zip([6, 2, 2, 9, 1]) {
+        request.max_tokens = Some(most);
+        request.eos.clear();
+    }
+    let all = answers(&engine, &requests, ONE);
+    for batch in [1, 2, 8] {
+        let (mut done, shown) = (Vec::new(), std::cell::RefCell::new(Vec::new()));
+        let mut before_the_last = 0;
+        generate_each(
+            &engine,
+            &byte_tokenizer(),
+            &requests,
+            Generation { batch, ..ONE },
+            &mut |index, _| {
+                shown.borrow_mut().push(index);
+                true
+            },
+            &mut |index, mut answer| {
+                assert_eq!(index, done.len());
+                answer.timings = Default::default();
+                done.push(answer);
+                if !shown.borrow().contains(&4) {
+                    before_the_last += 1;
+                }
+            },
+        )
+        .unwrap();
+        assert_eq!(done, all);
+        // One at a time, nobody waits for who comes later.
+        assert!(batch > 1 || before_the_last == 4, "{before_the_last}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use slender_data::Tokenizer;
 use slender_model::infer::{
-    Engine, Finish, Generated, Generation, Request, Sampling, end_tokens, generate,
+    Engine, Finish, Generated, Generation, InferError, Request, Sampling, check, end_tokens,
+    generate_each,
 };
 use slender_model::{LoadedModel, resolve_model_dir};
 use slender_trainer::exit;
@@ -66,6 +67,9 @@ struct Line {
     repetition_penalty: Option<f32>,
     seed: Option<u64>,
     stop: Option<Vec<String>>,
+    /// Its number in the file, from 1; 0 without a file of lines.
+    #[serde(skip)]
+    number: usize,
 }
 
 impl Line {
@@ -81,16 +85,32 @@ impl Line {
             repetition_penalty: None,
             seed: None,
             stop: None,
+            number: 0,
+        }
+    }
+
+    /// What is wrong with it, and where it is.
+    fn wrong(&self, args: &GenerateArgs, error: InferError) -> CliError {
+        match &args.prompts {
+            Some(file) => CliError::Usage(format!("{}:{}: {error}", file.display(), self.number)),
+            None => error.into(),
         }
     }
 }
 
 /// Generates; returns the exit code.
 pub fn run(args: &GenerateArgs) -> Result<i32, CliError> {
+    if args.batch == 0 {
+        return Err(CliError::Usage(
+            "--batch is 0\n  hint: work on at least one prompt at a time".into(),
+        ));
+    }
     let lines = lines(args)?;
     // Before the weights are read, which may take long.
     for line in &lines {
-        sampling(line, args).check()?;
+        sampling(line, args)
+            .check()
+            .map_err(|error| line.wrong(args, error))?;
     }
     let add_bos = match args.bos {
         Bos::Yes => true,
@@ -118,6 +138,9 @@ pub fn run(args: &GenerateArgs) -> Result<i32, CliError> {
             },
         })
         .collect();
+    for (line, request) in lines.iter().zip(&requests) {
+        check(request, &model.engine).map_err(|error| line.wrong(args, error))?;
+    }
     let json = args.json || args.prompts.is_some();
     let options = Generation {
         batch: args.batch,
@@ -128,16 +151,11 @@ pub fn run(args: &GenerateArgs) -> Result<i32, CliError> {
     if stream && args.echo {
         output::data(&lines[0].prompt);
     }
-    let answers = generate(
-        &model.engine,
-        &model.tokenizer,
-        &requests,
-        options,
-        &mut |_, text| !stream || show(text),
-    )?;
-    for (line, answer) in lines.iter().zip(&answers) {
+    // Written as soon as it is whole, so that a job that is cut off leaves what it did.
+    let mut write = |index: usize, answer: Generated| {
+        let line: &Line = &lines[index];
         if json {
-            let value = to_json(line.id.as_ref(), &line.prompt, answer);
+            let value = to_json(line.id.as_ref(), &line.prompt, &answer);
             output::data(&format!("{value}\n"));
         } else if stream {
             output::data("\n");
@@ -146,9 +164,17 @@ pub fn run(args: &GenerateArgs) -> Result<i32, CliError> {
             output::data(&format!("{prompt}{}\n", answer.text));
         }
         if !json {
-            output::talk(&summary(answer));
+            output::talk(&summary(&answer));
         }
-    }
+    };
+    generate_each(
+        &model.engine,
+        &model.tokenizer,
+        &requests,
+        options,
+        &mut |_, text| !stream || show(text),
+        &mut write,
+    )?;
     Ok(exit::FINISHED)
 }
 
@@ -177,20 +203,27 @@ fn lines(args: &GenerateArgs) -> Result<Vec<Line>, CliError> {
         }
         return Ok(args.prompt.iter().cloned().map(Line::new).collect());
     };
-    let text = read(file)?;
+    let bytes = read_bytes(file)?;
     let mut lines = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        let line = std::str::from_utf8(line).map_err(|error| {
+            CliError::Usage(format!(
+                "{}:{number}: invalid UTF-8 at byte {} of the line\n  hint: save the file as UTF-8",
+                file.display(),
+                error.valid_up_to() + 1
+            ))
+        })?;
         if line.trim().is_empty() {
             continue;
         }
-        let line = serde_json::from_str(line).map_err(|error| {
+        let line: Line = serde_json::from_str(line).map_err(|error| {
             CliError::Usage(format!(
-                "{}:{}: {error}\n  hint: each line is an object such as {{\"prompt\": \"Once upon a time\"}}",
-                file.display(),
-                index + 1
+                "{}:{number}: {error}\n  hint: each line is an object such as {{\"prompt\": \"Once upon a time\"}}",
+                file.display()
             ))
         })?;
-        lines.push(line);
+        lines.push(Line { number, ..line });
     }
     if lines.is_empty() {
         let message = format!("{} has no line with a prompt", file.display());
@@ -201,13 +234,23 @@ fn lines(args: &GenerateArgs) -> Result<Vec<Line>, CliError> {
 
 /// The text of a file, or of stdin for `-`.
 fn read(file: &Path) -> Result<String, CliError> {
+    String::from_utf8(read_bytes(file)?).map_err(|error| {
+        CliError::Usage(format!(
+            "{}: invalid UTF-8 at byte {}\n  hint: save the file as UTF-8",
+            file.display(),
+            error.utf8_error().valid_up_to() + 1
+        ))
+    })
+}
+
+fn read_bytes(file: &Path) -> Result<Vec<u8>, CliError> {
     let io = |error| CliError::Io(file.display().to_string(), error);
     if file != Path::new("-") {
-        return std::fs::read_to_string(file).map_err(io);
+        return std::fs::read(file).map_err(io);
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(io)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes)
 }
 
 /// A prompt's tokens; an empty one is the token that begins a text, if there is one.
