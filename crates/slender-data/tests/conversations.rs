@@ -147,7 +147,26 @@ fn mistakes_are_named() {
     config.tokenizer.chat_template = template.clone();
     let path = template.unwrap();
     std::fs::write(&path, "{% for m in messages %}").unwrap();
-    assert!(error(&config).contains("chat template of"));
+    // The template's own file is named, not the tokenizer's.
+    let text = error(&config);
+    let named = format!(
+        "data.tokenizer.chat_template: chat template of {}: ",
+        path.display()
+    );
+    assert!(text.starts_with(&named), "{text}");
+    let mut gone = config.clone();
+    gone.tokenizer.chat_template = Some(dir.path().join("none.jinja"));
+    // Nothing is looked at before.
+    gone.sources[0].paths = Some(vec!["nowhere.jsonl".into()]);
+    let missing = prepare(&gone, &options(dir.path())).unwrap_err();
+    assert!(missing.is_usage(), "{missing}");
+    assert!(
+        missing
+            .to_string()
+            .starts_with("data.tokenizer.chat_template: cannot read ")
+            && missing.to_string().contains("none.jinja"),
+        "{missing}"
+    );
     std::fs::write(&path, "{{ raise_exception('no') }}").unwrap();
     let text = error(&config);
     assert!(

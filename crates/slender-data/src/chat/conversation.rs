@@ -14,6 +14,12 @@ use std::ops::Range;
 /// Role whose messages are learned.
 const ASSISTANT: &str = "assistant";
 
+/// Other roles that templates know.
+const ROLES: [&str; 5] = ["system", "developer", "user", "tool", "function"];
+
+/// What a row of conversations has to look like, for hints.
+const EXPECTED: &str = r#"a row is {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}"#;
+
 /// A conversation as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedConversation {
@@ -115,9 +121,39 @@ fn end_of_answer(tokenizer: &Tokenizer, said: &str, content: &str) -> usize {
 pub(crate) fn canonical(value: Value) -> Result<String, String> {
     let messages = messages(value)?;
     if !messages.iter().any(|message| message.role == ASSISTANT) {
-        return Err("there is no message of the assistant to learn from".into());
+        let mut unknown: Vec<String> = Vec::new();
+        for role in messages.iter().map(|message| format!("{:?}", message.role)) {
+            if !ROLES.iter().any(|known| role == format!("{known:?}")) && !unknown.contains(&role) {
+                unknown.push(role);
+            }
+        }
+        let found = match &unknown[..] {
+            [] => String::new(),
+            roles => format!(
+                "; unknown roles: {}\n  hint: the role of answers is written {ASSISTANT:?}",
+                roles.join(", ")
+            ),
+        };
+        return Err(format!(
+            "there is no message of the assistant to learn from{found}"
+        ));
     }
     serde_json::to_string(&messages).map_err(|e| e.to_string())
+}
+
+/// What to say of rows without the column of messages; `available` are the columns they have.
+pub(crate) fn missing_column(column: &str, available: &[String]) -> String {
+    let list = if available.is_empty() {
+        "none".to_owned()
+    } else {
+        available.join(", ")
+    };
+    let other = if available.iter().any(|name| name == "conversations") {
+        "; rows of ShareGPT (\"conversations\" with \"from\" and \"value\") have to be rewritten"
+    } else {
+        ", or text_column names another column with such a list"
+    };
+    format!("no column {column:?}; there is {list}\n  hint: {EXPECTED}{other}")
 }
 
 /// A list of messages, each with `role` and `content`.
@@ -131,6 +167,11 @@ pub(crate) fn messages(value: Value) -> Result<Vec<Message>, String> {
         let Value::Object(mut more) = item else {
             return Err(format!("message {number} is not an object"));
         };
+        if more.contains_key("from") && more.contains_key("value") && !more.contains_key("role") {
+            return Err(format!(
+                "message {number} has ShareGPT's `from` and `value`, not `role` and `content`\n  hint: {EXPECTED}; rewrite the file so"
+            ));
+        }
         let mut text = |key: &str| match more.shift_remove(key) {
             Some(Value::String(text)) => Ok(text),
             // Answers that only call a tool.

@@ -8,7 +8,7 @@ mod json;
 mod template;
 
 pub use conversation::EncodedConversation;
-pub(crate) use conversation::{canonical, messages, spoken};
+pub(crate) use conversation::{canonical, messages, missing_column, spoken};
 pub use template::ChatTemplate;
 
 use serde::{Deserialize, Serialize};

@@ -174,6 +174,8 @@ struct Plan {
 
 impl Plan {
     fn new(config: &DataConfig, hub: &Hub) -> Result<Self, DataError> {
+        // Before anything is fetched for it.
+        template_file(&config.tokenizer)?;
         let cache = cache_dir(config);
         std::fs::create_dir_all(&cache).map_err(DataError::io("create", &cache))?;
         let tokenizer = load_tokenizer(&config.tokenizer, hub)?
@@ -308,14 +310,30 @@ impl Plan {
 
 /// The tokenizer with the chat template that the configuration names.
 fn with_template(tokenizer: Tokenizer, config: &TokenizerConfig) -> Result<Tokenizer, DataError> {
+    match template_file(config)? {
+        Some(text) => Ok(tokenizer.with_chat_template(Some(text))),
+        None => Ok(tokenizer),
+    }
+}
+
+/// The chat template that the configuration names. A mistake in it is said before anything is prepared, with the
+/// template's own file.
+fn template_file(config: &TokenizerConfig) -> Result<Option<String>, DataError> {
+    const KEY: &str = "data.tokenizer.chat_template";
     let Some(path) = &config.chat_template else {
-        return Ok(tokenizer);
+        return Ok(None);
     };
-    let text = std::fs::read_to_string(path).map_err(DataError::io("read", path))?;
-    let tokenizer = tokenizer.with_chat_template(Some(text));
-    // A mistake in it is said before anything is prepared.
-    tokenizer.chat_template()?;
-    Ok(tokenizer)
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        DataError::config(
+            KEY,
+            format!("cannot read {name}: {error}\n  hint: name a Jinja file; paths are relative to the config file that names them"),
+        )
+    })?;
+    match ChatTemplate::new(&name, &text, Vec::new()) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) => Err(DataError::config(KEY, error.to_string())),
+    }
 }
 
 /// Share of a training source in the weights; `None` if weights are not given.

@@ -29,10 +29,7 @@ pub(super) fn spec(
     }
     let template = match tokenizer {
         Some(t) => t.settings().chat_template().map(str::to_owned),
-        None => match &config.tokenizer.chat_template {
-            Some(path) => Some(std::fs::read_to_string(path).map_err(DataError::io("read", path))?),
-            None => None,
-        },
+        None => super::template_file(&config.tokenizer)?,
     };
     let mut tokenizer = match tokenizer {
         Some(t) => json!({ "hash": t.hash(), "bos": t.bos_id(), "eos": t.eos_id() }),

@@ -3,7 +3,7 @@
 //! Only the wanted key is materialised; the rest of the row is checked for syntax and skipped.
 
 use super::{Documents, Reading, until_end};
-use crate::chat::canonical;
+use crate::chat::{canonical, missing_column};
 use crate::{Content, DataError};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
@@ -95,6 +95,12 @@ impl Jsonl {
                 }
                 .into(),
             }),
+            Found::Missing(keys) if self.content == Content::Conversations => {
+                Err(DataError::Conversation {
+                    place: place(),
+                    message: missing_column(&self.column, &keys),
+                })
+            }
             Found::Missing(keys) => Err(DataError::MissingColumn {
                 place: place(),
                 column: self.column.clone(),
@@ -191,7 +197,22 @@ mod tests {
                 r#"{"messages": [{"role": "assistant", "content": 3}]}"#,
                 "`content` is not a text",
             ),
-            (r#"{"text": "q"}"#, "messages"),
+            (
+                r#"{"messages": [{"role": "user", "content": "q"}, {"role": "asistant", "content": "a"}, {"role": "asistant", "content": "b"}]}"#,
+                "no message of the assistant to learn from; unknown roles: \"asistant\"\n  hint: the role of answers is written \"assistant\"",
+            ),
+            (
+                r#"{"text": "q"}"#,
+                "no column \"messages\"; there is text\n  hint: a row is {\"messages\": [{\"role\": \"user\"",
+            ),
+            (
+                r#"{"conversations": [{"from": "human", "value": "q"}]}"#,
+                "rows of ShareGPT (\"conversations\" with \"from\" and \"value\") have to be rewritten",
+            ),
+            (
+                r#"{"messages": [{"from": "human", "value": "q"}]}"#,
+                "message 1 has ShareGPT's `from` and `value`, not `role` and `content`\n  hint: a row is ",
+            ),
         ] {
             let error = read(row).unwrap_err().to_string();
             assert!(

@@ -4,7 +4,7 @@
 //! documents, so that positions count rows.
 
 use super::{Documents, Progress, Reading, until_end};
-use crate::chat::canonical;
+use crate::chat::{canonical, missing_column};
 use crate::{Content, DataError};
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -104,11 +104,10 @@ fn conversations(
     let root = reader.metadata().file_metadata().schema().clone();
     let fields = root.get_fields();
     let Some(field) = fields.iter().find(|field| field.name() == column) else {
-        let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-        return Err(DataError::MissingColumn {
+        let names: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
+        return Err(DataError::Conversation {
             place: path.display().to_string(),
-            column: column.into(),
-            available: names.join(", "),
+            message: missing_column(column, &names),
         });
     };
     let projection = Type::group_type_builder(root.name())
