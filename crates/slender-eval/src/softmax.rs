@@ -20,13 +20,9 @@ pub(crate) struct Normaliser {
 impl Normaliser {
     /// Of one row of logits `[V]`. Logits that are not numbers give a NaN sum.
     pub(crate) fn new(logits: &[f32]) -> Self {
-        let mut argmax = 0;
-        let mut top = f32::NEG_INFINITY;
-        for (i, &logit) in logits.iter().enumerate() {
-            if logit > top {
-                (argmax, top) = (i, logit);
-            }
-        }
+        let argmax = argmax(logits);
+        let top = logits.get(argmax).copied().filter(|top| !top.is_nan());
+        let top = top.unwrap_or(f32::NEG_INFINITY);
         // Summing differences to the maximum keeps every term in (0, 1].
         let mut sum = 0.0_f64;
         let (chunks, rest) = logits.as_chunks::<LANES>();
@@ -52,6 +48,17 @@ impl Normaliser {
     pub(crate) fn log_prob(&self, logit: f32) -> f32 {
         (f64::from(logit) - self.log_sum_exp) as f32
     }
+}
+
+/// Index of the largest logit, the first of equals; a NaN is never it, unless nothing else is there.
+pub(crate) fn argmax(logits: &[f32]) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (i, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (i, logit);
+        }
+    }
+    best.0
 }
 
 /// `exp(x)` for `x ≤ 0` to about one unit in the last place; below −87 it is about 1e-38 instead of less.
