@@ -374,3 +374,32 @@ fn what_is_wrong_with_a_search_is_said_before_anything_starts() {
     let said = refused("[axes]\ntrain.lr = [1e-3]\n[search]\nlr = { values = [1e-3] }\n");
     assert!(said.contains("`train.lr` is in [axes] too"), "{said}");
 }
+
+#[test]
+fn a_failed_coordinate_check_is_no_success() {
+    let bench = Bench::new();
+    let code = |tolerance: &str| {
+        let arguments = [
+            "search",
+            "coord-check",
+            "base.toml",
+            "--widths",
+            "32,64",
+            "--steps",
+            "2",
+            "--seeds",
+            "1",
+            "--tolerance",
+            tolerance,
+        ];
+        let output = bench.slender(&arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    let (failed, said) = code("0");
+    assert_eq!(failed, Some(70), "{said}");
+    assert!(said.contains("not width-independent"), "{said}");
+    let (passed, said) = code("50");
+    assert_eq!(passed, Some(0), "{said}");
+    assert!(said.contains("\nwidth-independent"), "{said}");
+}
