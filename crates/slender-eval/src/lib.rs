@@ -70,7 +70,7 @@ pub use example::{Contexts, Example};
 pub use measure::Extras;
 pub use model::{LanguageModel, RowScore, ScoreRow, TextEncoder};
 pub use perplexity::{Perplexity, count_words, perplexity, split_documents};
-pub use records::{ExampleRecord, check_records_file, read_records, write_records};
+pub use records::{ExampleRecord, RECORD_FORMAT, check_records_file, read_records, write_records};
 pub use report::{EvalReport, FORMAT, Settings, TaskReport};
 pub use rolling::rolling_rows;
 pub use row::Row;
