@@ -45,6 +45,7 @@ pub(crate) fn html(results: &SweepResults, figures: &[Figure], tables: &[Table])
             render_table(&tables[index], index + 1, out);
         }
     };
+    table("search", &mut out);
     show("depth", &mut out);
     table("variants", &mut out);
     table("differences", &mut out);
@@ -192,7 +193,7 @@ fn figure(figure: &Figure, out: &mut String) {
     let _ = write!(
         out,
         "</div>\n<figcaption>{} <span class=\"files\">{files}</span></figcaption>\n</figure>\n",
-        escape(figure.caption)
+        escape(&figure.caption)
     );
 }
 

@@ -1,7 +1,7 @@
 //! The other pictures: fronts of quality against cost, and a dot plot for each task.
 
 use crate::analysis::{Front, Metric, Spread, VariantResult};
-use crate::chart::{DotRow, Dots, Panel, Point, Series, XScale};
+use crate::chart::{DotRow, Dots, Panel, Point, Series, XScale, shorten};
 use crate::format::{flop_unit, percent, short_names, significant};
 use crate::loss::human_tokens;
 use crate::results::SweepResults;
@@ -48,7 +48,7 @@ fn front_panel(front: &Front, results: &SweepResults) -> Option<Panel> {
         ),
         "decode_ms" => (
             "Quality for the time of a token",
-            decode_label(results),
+            "milliseconds per decoded token".into(),
             milliseconds,
         ),
         _ => (
@@ -98,7 +98,7 @@ fn front_panel(front: &Front, results: &SweepResults) -> Option<Panel> {
     };
     Some(Panel {
         title: match &front.measured {
-            Some(own) if !own.is_empty() => format!("{title} ({own})"),
+            Some(own) if !own.is_empty() => shorten(&format!("{title} ({own})"), 62),
             _ => title.into(),
         },
         x_label,
@@ -134,12 +134,17 @@ fn milliseconds(value: f64) -> String {
     format!("{} ms", significant(value))
 }
 
-/// What decoding was measured with, which is the same for all variants of a front.
-fn decode_label(results: &SweepResults) -> String {
+/// What decoding was measured with, which is the same for all variants of a front: a sentence for below the
+/// pictures, too long for an axis.
+pub(crate) fn decode_words(results: &SweepResults) -> String {
+    if !results.pareto.iter().any(|front| front.cost == "decode_ms") {
+        return String::new();
+    }
     let mut files = results.runs.iter().filter_map(|run| run.decode.as_ref());
     let setting = files.next().map(|file| file.setting.to_string());
-    let setting = setting.unwrap_or_default();
-    format!("milliseconds per decoded token: {setting}")
+    setting.map_or_else(String::new, |setting| {
+        format!(" Decoding was timed with {setting}.")
+    })
 }
 
 fn human_flops(value: f64) -> String {

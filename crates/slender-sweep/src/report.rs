@@ -8,7 +8,7 @@ use crate::files::write_atomic;
 use crate::html::{STYLE, html};
 use crate::loss::loss_panels;
 use crate::markdown::markdown;
-use crate::planes::{front_panels, task_panels};
+use crate::planes::{decode_words, front_panels, task_panels};
 use crate::png::{plain_style, png};
 use crate::results::SweepResults;
 use crate::tables::tables;
@@ -35,7 +35,7 @@ pub(crate) struct Figure {
     /// Name of the files, and of the section.
     pub id: &'static str,
     pub title: &'static str,
-    pub caption: &'static str,
+    pub caption: String,
     pub pictures: Vec<Box<dyn Picture>>,
 }
 
@@ -57,25 +57,28 @@ fn figures(results: &SweepResults) -> Vec<Figure> {
         Figure {
             id: "depth",
             title: "Depth against score and loss",
-            caption: "Depth against mean score and final validation loss. Rings are models that execute each block several times; bars are 95 % intervals.",
+            caption: "Depth against mean score and final validation loss. Rings are models that execute each block several times; bars are 95 % intervals.".into(),
             pictures: boxed(depth_panels(results)),
         },
         Figure {
             id: "loss",
             title: "Loss curves",
-            caption: "Loss over training, one line a run; the first steps may lie above the picture. Point at a line to single out its variant and read its value, drag to zoom, double-click to go back.",
+            caption: "Loss over training, one line a run; the first steps may lie above the picture. Point at a line to single out its variant and read its value, drag to zoom, double-click to go back.".into(),
             pictures: boxed(loss_panels(results)),
         },
         Figure {
             id: "pareto",
             title: "Quality against cost",
-            caption: "The line joins the variants that no other beats in both; rings are beaten, beyond the noise, by a variant that costs no more. Bars are 95 % intervals.",
+            caption: format!(
+                "The line joins the variants that no other beats in both; rings are beaten, beyond the noise, by a variant that costs no more. Bars are 95 % intervals.{}",
+                decode_words(results)
+            ),
             pictures: boxed(front_panels(results)),
         },
         Figure {
             id: "tasks",
             title: "Task by task",
-            caption: tasks,
+            caption: tasks.into(),
             pictures: boxed(task_panels(results)),
         },
     ];

@@ -6,6 +6,9 @@ use super::{BOTTOM, CHAR, HEIGHT, LEFT, LINE, Panel, Series, TOP, WIDTH};
 use crate::format::escape;
 use std::fmt::Write;
 
+/// Width of a character of a point's name in the larger print of a phone, to keep enough room there too.
+const NAME_CHAR: f64 = 7.8;
+
 /// An area that is taken.
 #[derive(Clone, Copy)]
 pub(super) struct Box2 {
@@ -121,27 +124,35 @@ impl Panel {
         {
             let Some(label) = &point.label else { continue };
             let label = shorten(label, 34);
-            let width = CHAR * label.chars().count() as f64;
+            let width = NAME_CHAR * label.chars().count() as f64;
             let (x, y) = frame.at(point);
-            let above = frame.py(point.y + point.error.unwrap_or(0.0)) - 7.0;
-            let below = frame.py(point.y - point.error.unwrap_or(0.0)) + 15.0;
+            let above = frame.py(point.y + point.error.unwrap_or(0.0)) - 8.0;
+            let below = frame.py(point.y - point.error.unwrap_or(0.0)) + 17.0;
             let places = [
-                (x + 9.0, y + 4.0),
-                (x - 9.0 - width, y + 4.0),
-                (x + 6.0, y - 8.0),
-                (x + 6.0, y + 16.0),
-                (x - 6.0 - width, y - 8.0),
-                (x - 6.0 - width, y + 16.0),
-                (x - width / 2.0, above),
-                (x - width / 2.0, below),
+                (x + 9.0, y + 4.0, "start"),
+                (x - 9.0, y + 4.0, "end"),
+                (x + 6.0, y - 9.0, "start"),
+                (x + 6.0, y + 18.0, "start"),
+                (x - 6.0, y - 9.0, "end"),
+                (x - 6.0, y + 18.0, "end"),
+                (x, above, "middle"),
+                (x, below, "middle"),
             ];
-            let area = |(left, base): (f64, f64)| Box2 {
-                x0: left,
-                x1: left + width,
-                y0: base - 10.0,
-                y1: base + 3.0,
+            // Anchored at the point, so that print of any size grows away from it.
+            let area = |(x, base, anchor): (f64, f64, &str)| {
+                let left = match anchor {
+                    "start" => x,
+                    "end" => x - width,
+                    _ => x - width / 2.0,
+                };
+                Box2 {
+                    x0: left,
+                    x1: left + width,
+                    y0: base - 11.0,
+                    y1: base + 3.0,
+                }
             };
-            let fits = |place: &(f64, f64)| {
+            let fits = |place: &(f64, f64, &str)| {
                 let area = area(*place);
                 let inside = area.x0 > LEFT
                     && area.x1 < WIDTH
@@ -156,18 +167,20 @@ impl Panel {
             taken.push(area(place));
             let _ = write!(
                 out,
-                "<g class=\"series {}\" data-run=\"{}\"><text class=\"label\" x=\"{:.1}\" y=\"{:.1}\">{}</text></g>",
+                "<g class=\"series {}\" data-run=\"{}\"><text class=\"label\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{}\">{}</text></g>",
                 series.class,
                 escape(&point.run),
                 place.0,
                 place.1,
+                place.2,
                 escape(&label)
             );
         }
     }
 }
 
-pub(super) fn shorten(text: &str, most: usize) -> String {
+/// At most `most` characters of `text`.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

@@ -14,6 +14,7 @@ mod scale;
 
 use crate::format::escape;
 pub(crate) use dots::{DotRow, Dots};
+pub(crate) use labels::shorten;
 use scale::{Frame, extent, nice_ticks};
 use std::fmt::Write;
 

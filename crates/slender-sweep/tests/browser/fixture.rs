@@ -114,6 +114,12 @@ fn write_run(dir: &Path, config: &Path, end: f64, shape: u64, seed: u64) {
     let eval = json!({"format": "slender-eval/1", "results": results, "n-samples": samples, "chance": chance, "settings": {"num_fewshot": 0}, "protocol": {"name": "lm-eval", "version": "0.4.13"}});
     std::fs::write(dir.join("eval/final.json"), eval.to_string()).unwrap();
     std::fs::write(dir.join("eval/final-examples.jsonl"), examples).unwrap();
+    if seed == 0 {
+        let ms = 0.8 + 0.3 * shape as f64;
+        let setting = json!({"cpu": "Some(R) Processor(TM) 9999X @ 3.20GHz", "device": "flex", "threads": 2, "weights": "f32", "prompt_len": 16, "tokens": 48});
+        let decode = json!({"format": "slender-decode/1", "decode_ms": ms, "low_ms": 0.97 * ms, "high_ms": 1.04 * ms, "rounds": 5, "repetitions": 3, "variants": 4, "setting": setting, "host": "lab", "measured_at": 1770000000});
+        std::fs::write(dir.join("decode.json"), decode.to_string()).unwrap();
+    }
     let run = json!({"format": "slender-run/1", "source": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": false}, "data_manifest": "548976b5", "tokenizer_hash": "b955aea2"});
     std::fs::write(dir.join("run.json"), run.to_string()).unwrap();
 }

@@ -283,6 +283,40 @@ fn a_phone_never_scrolls_sideways() {
     }
 }
 
+/// Names and axes of the pictures of quality against cost, and the points they must not cover.
+#[test]
+fn the_words_of_the_pictures_are_whole_and_beside_their_points() {
+    let Some((mut browser, page, _folder)) = bench() else {
+        return;
+    };
+    for (width, scheme) in [
+        (1280, "light"),
+        (1280, "dark"),
+        (390, "light"),
+        (390, "dark"),
+    ] {
+        browser.scheme(scheme);
+        browser.open(&page, width, 844);
+        let cut = browser.eval("[...document.querySelectorAll('#pareto svg.panel')].flatMap((svg) => { const b = svg.getBoundingClientRect(); return [...svg.querySelectorAll('text')].filter((t) => { const r = t.getBoundingClientRect(); return r.left < b.left - 1 || r.right > Math.min(b.right + 1, innerWidth); }).map((t) => t.textContent); })");
+        assert_eq!(cut, serde_json::json!([]), "cut off at {width}");
+        let covered = browser.eval("[...document.querySelectorAll('#pareto svg.panel, #depth svg.panel')].flatMap((svg) => { const dots = [...svg.querySelectorAll('.dot')].map((d) => d.getBoundingClientRect()); return [...svg.querySelectorAll('text.label')].filter((t) => { const r = t.getBoundingClientRect(); const inset = r.height * 0.2; return dots.some((d) => d.left < r.right - 1 && r.left + 1 < d.right && d.top < r.bottom - inset && r.top + inset < d.bottom); }).map((t) => t.textContent); })");
+        assert_eq!(
+            covered,
+            serde_json::json!([]),
+            "names cover points at {width}"
+        );
+        let panels = browser.eval("document.querySelectorAll('#pareto svg.panel').length");
+        assert_eq!(panels, 4);
+        let caption = browser.eval("document.querySelector('#pareto figcaption').innerText");
+        assert!(
+            caption.as_str().unwrap().contains("Processor(TM) 9999X"),
+            "{caption}"
+        );
+        browser.eval("document.querySelector('#pareto').scrollIntoView()");
+        keep(&mut browser, &format!("pareto-{width}-{scheme}"));
+    }
+}
+
 #[test]
 fn paper_gets_no_buttons_and_whole_tables() {
     let Some((mut browser, page, _folder)) = bench() else {
