@@ -1,7 +1,10 @@
 //! The report: every run is in it, whatever became of it, and no text of a run becomes markup.
 
 use super::common::Bench;
-use slender_sweep::{Stop, SweepError, SweepOptions, collect, run_sweep, write_report};
+use slender_sweep::{
+    Stop, SweepError, SweepOptions, collect, refresh_report, run_sweep, write_report,
+};
+use std::time::Duration;
 
 #[test]
 fn the_report_names_every_run_and_escapes_it() {
@@ -77,4 +80,28 @@ fn a_folder_that_is_no_sweep_is_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     let error = collect(folder.path()).unwrap_err();
     assert!(matches!(error, SweepError::NotASweep { .. }));
+}
+
+#[test]
+fn a_report_that_is_slow_to_write_is_written_rarely() {
+    let bench = Bench::new();
+    let dir = bench.path("sweep");
+    let configs = vec![bench.config("one", 2, "")];
+    let options = SweepOptions::new(configs, dir.clone(), bench.path("slender"));
+    run_sweep(&options, &Stop::new(), &|_| {}).unwrap();
+    let age = |seconds: u64| {
+        let file = std::fs::File::options()
+            .append(true)
+            .open(dir.join("results.json"));
+        let then = std::time::SystemTime::now() - Duration::from_secs(seconds);
+        file.unwrap().set_modified(then).unwrap();
+        refresh_report(&dir, Duration::ZERO).unwrap().is_some()
+    };
+    assert!(!age(0) && age(60));
+    // The last one took ten seconds, in another process.
+    std::fs::write(dir.join("report.lock"), "10.000\n").unwrap();
+    assert!(!age(60));
+    assert!(age(300));
+    let kept = std::fs::read_to_string(dir.join("report.lock")).unwrap();
+    assert!(kept.trim().parse::<f64>().unwrap() < 10.0, "{kept}");
 }
