@@ -80,12 +80,15 @@ pub struct Leaderboard {
     pub boards: Vec<Board>,
     /// Variants that are in no table, and why.
     pub left_out: Vec<String>,
+    /// Files that could not be read, and the way out.
+    pub warnings: Vec<String>,
 }
 
 /// Reads `results.json` of each folder; of a folder without one, those of its sub-folders.
 ///
 /// # Errors
-/// A folder without results, an unreadable file, or a version this program does not know.
+/// A folder without results, or nothing but files that cannot be read. One that cannot be among others is left
+/// out with a warning.
 pub fn leaderboard(dirs: &[PathBuf]) -> Result<Leaderboard, SweepError> {
     let mut files = Vec::new();
     for dir in dirs {
@@ -93,6 +96,9 @@ pub fn leaderboard(dirs: &[PathBuf]) -> Result<Leaderboard, SweepError> {
         if own.is_file() {
             files.push(own);
             continue;
+        }
+        if !dir.is_dir() {
+            return Err(SweepError::NoResults { path: dir.clone() });
         }
         let entries = std::fs::read_dir(dir).map_err(|source| io("read", dir, source))?;
         let mut inner: Vec<PathBuf> = entries
@@ -109,10 +115,23 @@ pub fn leaderboard(dirs: &[PathBuf]) -> Result<Leaderboard, SweepError> {
         format: LEADERBOARD_FORMAT.into(),
         boards: Vec::new(),
         left_out: Vec::new(),
+        warnings: Vec::new(),
     };
+    // A sweep may be named by itself and by its folder.
+    let mut known = BTreeSet::new();
+    files.retain(|file| known.insert(std::fs::canonicalize(file).unwrap_or_else(|_| file.clone())));
+    let mut failed = Vec::new();
     for file in &files {
-        add_sweep(file, &mut board)?;
+        if let Err(error) = add_sweep(file, &mut board) {
+            failed.push(error);
+        }
     }
+    if failed.len() == files.len()
+        && let Some(error) = failed.pop()
+    {
+        return Err(error);
+    }
+    board.warnings = failed.iter().map(SweepError::to_string).collect();
     for board in &mut board.boards {
         let key = |entry: &Entry| match (entry.valid_bits_per_byte, entry.average) {
             (Some(loss), _) => (0, loss.mean),
@@ -130,22 +149,32 @@ pub fn leaderboard(dirs: &[PathBuf]) -> Result<Leaderboard, SweepError> {
     Ok(board)
 }
 
+/// The way out of a results.json that cannot be read.
+fn rewrite(path: &Path) -> String {
+    let dir = path.parent().unwrap_or(path).display();
+    format!("\n  hint: `slender sweep report {dir}` writes it anew")
+}
+
 fn add_sweep(path: &Path, board: &mut Leaderboard) -> Result<(), SweepError> {
     let text = read_optional(path)?.unwrap_or_default();
     let value: Value = serde_json::from_str(&text).map_err(|error| SweepError::Format {
         path: path.to_owned(),
-        message: format!("not {RESULTS_FORMAT}: {error}"),
+        message: format!("not {RESULTS_FORMAT}: {error}{}", rewrite(path)),
     })?;
     let format = value.get("format").and_then(Value::as_str);
     if format == Some("slender-results/1") {
         return Err(SweepError::Format {
             path: path.to_owned(),
-            message: "the format is `slender-results/1`, which has no variants and no provenance\n  hint: `slender sweep report DIR` writes it anew".into(),
+            message: format!(
+                "the format is `slender-results/1`, which has no variants and no provenance{}",
+                rewrite(path)
+            ),
         });
     }
     check_format(path, format, RESULTS_FORMAT)?;
     let sweep = value["name"].as_str().unwrap_or("sweep").to_owned();
     let runs = value["runs"].as_array().cloned().unwrap_or_default();
+    let mut stopped = 0;
     for variant in value["variants"].as_array().into_iter().flatten() {
         let name = variant["name"].as_str().unwrap_or_default().to_owned();
         let own: Vec<&Value> = runs
@@ -159,6 +188,11 @@ fn add_sweep(path: &Path, board: &mut Leaderboard) -> Result<(), SweepError> {
             .collect();
         let mut leave = |why: &str| board.left_out.push(format!("{sweep}, {name}: {why}"));
         let Some(first) = sources.first() else {
+            let mut all = runs.iter().filter(|run| run["variant"] == variant["name"]);
+            if !value["search"].is_null() && all.all(|run| run["state"] == "paused") {
+                stopped += 1;
+                continue;
+            }
             leave("no run of it is trained");
             continue;
         };
@@ -191,6 +225,12 @@ fn add_sweep(path: &Path, board: &mut Leaderboard) -> Result<(), SweepError> {
         });
         let entry = entry(&sweep, name, variant, &own, &sources);
         board.boards[place].entries.push(entry);
+    }
+    if stopped > 0 {
+        let variants = if stopped == 1 { "variant" } else { "variants" };
+        board.left_out.push(format!(
+            "{sweep}: {stopped} {variants} that the search did not train to the end"
+        ));
     }
     Ok(())
 }
@@ -324,9 +364,9 @@ impl Leaderboard {
                 );
             }
         }
-        if !self.left_out.is_empty() {
+        if !(self.left_out.is_empty() && self.warnings.is_empty()) {
             out.push_str("\n## Not ranked\n\n");
-            for line in &self.left_out {
+            for line in self.left_out.iter().chain(&self.warnings) {
                 let _ = writeln!(out, "- {}", crate::markdown::escape(line));
             }
         }

@@ -119,7 +119,10 @@ impl Manifest {
         };
         let broken = |error: serde_json::Error| SweepError::Format {
             path: path.clone(),
-            message: format!("not a sweep manifest: {error}"),
+            message: format!(
+                "not a sweep manifest: {error}\n  hint: put a copy of it back; or move it away and sweep the same file again with --dir {dir} (or `slender sweep run {dir}/configs/*.toml --dir {dir}`), which keeps the runs that are there",
+                dir = dir.display()
+            ),
         };
         let mut value: Value = serde_json::from_str(&text).map_err(broken)?;
         let format = value.get("format").and_then(Value::as_str);

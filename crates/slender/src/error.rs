@@ -84,7 +84,8 @@ impl CliError {
                 slender_sweep::SweepError::Plan { .. }
                 | slender_sweep::SweepError::NoConfigs
                 | slender_sweep::SweepError::NotASweep { .. }
-                | slender_sweep::SweepError::Dir { .. },
+                | slender_sweep::SweepError::Dir { .. }
+                | slender_sweep::SweepError::NoResults { .. },
             ) => exit::USAGE,
             _ => exit::FAILED,
         }

@@ -77,3 +77,53 @@ fn what_cannot_be_compared_is_named_and_not_ranked() {
     );
     assert!(leaderboard(&[Path::new("/nowhere").to_owned()]).is_err());
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_left_out_and_a_sweep_named_twice_is_ranked_once() {
+    let bench = Bench::new();
+    let good = sweep(&bench, "good", &[2], "aaaa");
+    let bad = sweep(&bench, "bad", &[4], "aaaa");
+    let text = std::fs::read_to_string(bad.join("results.json")).unwrap();
+    std::fs::write(bad.join("results.json"), &text[..text.len() / 2]).unwrap();
+    let board = leaderboard(&[bench.path("sweeps"), good.join("."), good.clone()]).unwrap();
+    assert_eq!(board.boards.len(), 1);
+    assert_eq!(board.boards[0].entries.len(), 1);
+    let warning = &board.warnings[0];
+    assert!(
+        warning.contains("bad/results.json") && warning.contains("hint: `slender sweep report"),
+        "{warning}"
+    );
+    assert!(board.markdown().contains("bad/results.json"));
+    // Where there is nothing else, it is an error.
+    let error = leaderboard(&[bad]).unwrap_err().to_string();
+    assert!(
+        error.contains("line ") && error.contains("hint:"),
+        "{error}"
+    );
+    let error = leaderboard(&[Path::new("/nowhere").to_owned()]).unwrap_err();
+    assert!(matches!(error, SweepError::NoResults { .. }), "{error}");
+}
+
+#[test]
+fn a_broken_index_says_the_way_out() {
+    let bench = Bench::new();
+    let dir = sweep(&bench, "s", &[2], "aaaa");
+    std::fs::write(
+        dir.join("sweep.json"),
+        "{\"format\": \"slender-sweep/2\",\n \"ru",
+    )
+    .unwrap();
+    let error = slender_sweep::collect(&dir).unwrap_err().to_string();
+    assert!(
+        error.contains("sweep.json") && error.contains("line 2"),
+        "{error}"
+    );
+    assert!(error.contains("hint: put a copy of it back"), "{error}");
+    // What the hint says works: the finished run is kept.
+    std::fs::remove_file(dir.join("sweep.json")).unwrap();
+    let before = bench.calls().len();
+    let configs = vec![dir.join("configs/s-2.toml")];
+    let options = SweepOptions::new(configs, dir.clone(), bench.path("slender"));
+    run_sweep(&options, &Stop::new(), &|_| {}).unwrap();
+    assert_eq!(bench.calls().len(), before);
+}

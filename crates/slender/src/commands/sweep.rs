@@ -32,7 +32,11 @@ pub fn run(command: &SweepCommand) -> Result<i32, CliError> {
             Ok(exit::FINISHED)
         }
         SweepCommand::Leaderboard { dirs, out } => {
-            for file in leaderboard(dirs)?.write(out)? {
+            let board = leaderboard(dirs)?;
+            for warning in &board.warnings {
+                output::talk(&format!("warning: left out: {warning}"));
+            }
+            for file in board.write(out)? {
                 output::data(&format!("{}\n", file.display()));
             }
             Ok(exit::FINISHED)
