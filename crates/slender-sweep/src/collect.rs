@@ -5,6 +5,7 @@
 
 use crate::analysis::{analyse, examples, variant_names};
 use crate::attempts::Attempts;
+use crate::claim::ClaimOptions;
 use crate::decode::{Comparable, DecodeFile, comparable};
 use crate::error::SweepError;
 use crate::files::read_optional;
@@ -17,6 +18,8 @@ use crate::results::{
     Average, PaperNumbers, RESULTS_FORMAT, RunResult, RunState, SweepResults, TaskScore, Timing,
 };
 use crate::rundir::{Status, StatusState, TaskFile};
+use crate::search::{SearchSource, Standing, standing};
+use crate::state::SweepState;
 use crate::summary::summarize;
 use slender_config::Accounting;
 use std::collections::BTreeMap;
@@ -33,6 +36,7 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
         });
     };
     let mut warnings = Vec::new();
+    let search = search_of(dir, &manifest, &mut warnings);
     let mut runs: Vec<RunResult> = manifest
         .runs
         .into_iter()
@@ -56,6 +60,7 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
         name,
         summary: Vec::new(),
         warnings,
+        search,
         runs,
         variants: analysis.variants,
         measured_apart: analysis.apart,
@@ -66,6 +71,14 @@ pub fn collect(dir: &Path) -> Result<SweepResults, SweepError> {
     };
     results.summary = summarize(&results);
     Ok(results)
+}
+
+/// How the search stands, if the sweep is one.
+fn search_of(dir: &Path, manifest: &Manifest, warnings: &mut Vec<String>) -> Option<Standing> {
+    let mut source = SearchSource::of_manifest(manifest)?;
+    let state = SweepState::read(dir, &ClaimOptions::default()).map(Some);
+    let state = warn_of(state, warnings)?;
+    Some(standing(&mut source, &state))
 }
 
 /// Finds the variants of a list of configurations, where no plan names them.

@@ -14,6 +14,7 @@ use crate::manifest::Failure;
 use crate::metrics::Curves;
 use crate::paper;
 use crate::provenance::Provenance;
+use crate::search::Standing;
 use crate::summary::Sentence;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -236,6 +237,9 @@ pub struct SweepResults {
     pub summary: Vec<Sentence>,
     /// Files that could not be read.
     pub warnings: Vec<String>,
+    /// How the search stands, if the sweep is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Standing>,
     /// The runs, by name, numbers in names counting as numbers.
     pub runs: Vec<RunResult>,
     /// Runs that differ in their seed alone, together.

@@ -5,6 +5,7 @@
 use crate::analysis::Metric;
 use crate::format::{list, percent};
 use crate::results::{Average, RunResult, RunState, SweepResults};
+use crate::search::Method;
 use crate::verdict::{self, deciding_metric};
 use serde::Serialize;
 use slender_config::human_count;
@@ -55,7 +56,15 @@ pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
         say(Finding, Some(trend));
     }
     say(Finding, against_chance(&scored));
-    for run in &results.runs {
+    say(Finding, search(results));
+    // What a search stopped, or has not come to, is in its own table.
+    let by_search = |run: &RunResult| {
+        let plain = run.failure.is_none();
+        results.search.is_some()
+            && plain
+            && matches!(run.state, RunState::Paused | RunState::Pending)
+    };
+    for run in results.runs.iter().filter(|run| !by_search(run)) {
         say(Missing, missing(run));
     }
     for apart in measured_apart(results) {
@@ -70,6 +79,39 @@ pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
     say(Caveat, unequal_size(&trained));
     say(Caveat, papers_numbers(&trained));
     out
+}
+
+/// What a search did: rungs, trials at each, and what was stopped.
+fn search(results: &SweepResults) -> Option<String> {
+    let search = results.search.as_ref()?;
+    let all = search.trials.len();
+    let method = match search.search.method {
+        Method::Full => "a search that trains every trial to its end",
+        Method::Asha => "a search by asynchronous successive halving",
+        Method::Tune => "a search for the learning rate of each variant",
+    };
+    let rungs: Vec<String> = (search.rungs().into_iter().enumerate())
+        .map(|(index, (step, trials))| match step {
+            Some(step) => format!("{trials} at step {step}"),
+            None => format!("{trials} at rung {}", index + 1),
+        })
+        .collect();
+    let paused = match (search.paused(), search.done) {
+        (0, _) => String::new(),
+        (n, true) => {
+            format!(" {n} were stopped there, short of their budget; they are not compared.")
+        }
+        (n, false) => format!(" {n} are paused and may go on."),
+    };
+    let end = if search.done {
+        "It is over."
+    } else {
+        "It is not over."
+    };
+    Some(format!(
+        "This is {method} over {all} trials; measured were {}.{paused} {end}",
+        list(&rungs)
+    ))
 }
 
 fn against_chance(scored: &[(&RunResult, Average)]) -> Option<String> {

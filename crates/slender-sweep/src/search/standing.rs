@@ -2,9 +2,9 @@
 
 use super::source::{SearchSource, groups};
 use super::spec::{Method, SearchSpec};
-use super::trial::Trial;
+use super::trial::{Decision, Trial};
 use super::tune::{Parabola, parabola};
-use crate::state::SweepState;
+use crate::state::{Phase, SweepState};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -65,8 +65,34 @@ pub struct Standing {
     pub trials: Vec<TrialStanding>,
     /// With `lr`: what was tuned.
     pub tuned: Vec<Tuned>,
+    /// Whether nothing is left to do: what is paused was stopped.
+    pub done: bool,
     /// Steps trained by all trials together, over those of training all of them to the end.
     pub share_of_everything: f64,
+}
+
+impl Standing {
+    /// The steps of the rungs and the trials measured at each; `None` where trials have other budgets.
+    pub fn rungs(&self) -> Vec<(Option<u64>, usize)> {
+        let most = self.trials.iter().map(|trial| trial.steps.len()).max();
+        let rung = |rung: usize| {
+            let mut steps = self.trials.iter().filter_map(|trial| trial.steps.get(rung));
+            let first = steps.next().copied();
+            let measured =
+                |trial: &&TrialStanding| trial.losses.get(rung).is_some_and(Option::is_some);
+            (
+                first.filter(|first| steps.all(|step| step == first)),
+                self.trials.iter().filter(measured).count(),
+            )
+        };
+        (0..most.unwrap_or(0)).map(rung).collect()
+    }
+
+    /// Trials that are paused: stopped, once the search is over.
+    pub fn paused(&self) -> usize {
+        let paused = |trial: &&TrialStanding| trial.state == Phase::Paused.word();
+        self.trials.iter().filter(paused).count()
+    }
 }
 
 /// How the search of `source` stands.
@@ -103,6 +129,7 @@ pub fn standing(source: &mut SearchSource, state: &SweepState) -> Standing {
     let all: u64 = trials.iter().map(|trial| trial.total).sum();
     Standing {
         tuned: tuned(&spec, &trials, state),
+        done: spec.decide(&trials) == Decision::Done && !state.runs.iter().any(|run| run.busy),
         search: spec,
         trials: rows,
         share_of_everything: done as f64 / all.max(1) as f64,

@@ -3,6 +3,7 @@
 mod cells;
 mod cost;
 mod differences;
+mod search;
 mod settings;
 mod tasks;
 mod variants;
@@ -14,7 +15,8 @@ use crate::results::SweepResults;
 
 /// Every table that has something to say, in the order of the report.
 pub(crate) fn tables(results: &SweepResults) -> Vec<Table> {
-    let mut tables = vec![variants::table(results)];
+    let mut tables: Vec<Table> = search::table(results).into_iter().collect();
+    tables.push(variants::table(results));
     tables.extend(differences::table(results));
     tables.extend(tasks::table(results));
     tables.extend(settings::table(results));

@@ -3,7 +3,9 @@
 
 use super::common::{Bench, write_config};
 use slender_sweep::search::{SearchSource, standing};
-use slender_sweep::{ClaimOptions, Manifest, Stop, SweepOptions, SweepState, run_sweep};
+use slender_sweep::{
+    ClaimOptions, Manifest, Stop, SweepOptions, SweepState, leaderboard, run_sweep,
+};
 use std::os::unix::fs::PermissionsExt;
 
 /// Trains to `--until` or to step 10; the loss is lowest at a rate of 5e-3 and falls with the steps.
@@ -159,5 +161,41 @@ fn nats_per_token_among_tokenizers_are_refused() {
     assert!(
         said.contains("search.metric") && said.contains("hint: give \"valid_bits_per_byte\""),
         "{said}"
+    );
+}
+
+#[test]
+fn the_report_of_a_search_says_that_it_is_one() {
+    let rates = "[1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 2e-2, 5e-2, 1e-1]";
+    let (_bench, options) = bench(&format!(
+        "[search]\nsampler = \"grid\"\neta = 3\nmin_budget = 0.1\n[search.space]\n\"train.lr\" = {rates}\n"
+    ));
+    run_sweep(&options, &Stop::new(), &|_| {}).unwrap();
+    let page = std::fs::read_to_string(options.dir.join("report.md")).unwrap();
+    assert!(
+        page.contains("asynchronous successive halving over 9 trials"),
+        "{page}"
+    );
+    assert!(
+        page.contains("9 at step 2, 4 at step 4 and 1 at step 10"),
+        "{page}"
+    );
+    assert!(page.contains("8 were stopped there"), "{page}");
+    assert!(
+        page.contains("## The search") && page.contains("| stopped |"),
+        "{page}"
+    );
+    assert!(!page.contains("is incomplete"), "{page}");
+    let json = std::fs::read_to_string(options.dir.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(results["search"]["trials"].as_array().unwrap().len(), 9);
+    let left_out = leaderboard(std::slice::from_ref(&options.dir))
+        .unwrap()
+        .left_out;
+    assert!(
+        left_out
+            .iter()
+            .any(|line| line.contains("8 variants that the search did not train")),
+        "{left_out:?}"
     );
 }
