@@ -98,6 +98,8 @@ fn search(results: &SweepResults) -> Option<String> {
         .collect();
     let paused = match (search.paused(), search.done) {
         (0, _) => String::new(),
+        (1, true) => " One was stopped there, short of its budget; it is not compared.".to_owned(),
+        (1, false) => " One is paused and may go on.".to_owned(),
         (n, true) => {
             format!(" {n} were stopped there, short of their budget; they are not compared.")
         }
@@ -195,8 +197,12 @@ fn measured_apart(results: &SweepResults) -> Vec<String> {
         said.push((
             apart.differs.clone(),
             format!(
-                "The {what} were not all measured alike: they differ in {}. No order is given across that; {sets}.",
-                list(&apart.differs)
+                "The {what} were not all measured alike: they differ in {}. No order is given across that; {sets}.{}",
+                list(&apart.differs),
+                match apart.same_text_would_do() {
+                    true => " With eval.loss_tokens = 0 all of the validation text is measured, whatever the tokenizer.",
+                    false => "",
+                }
             ),
         ));
     }

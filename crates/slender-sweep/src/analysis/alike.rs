@@ -24,6 +24,7 @@ const NOT_OF_THE_TEXT: [&str; 4] = [
     "data.document_mask",
     "data.max_tokens",
 ];
+const MEASURED_TEXT: &str = "the measured text";
 const TOKENIZER: &str = "data.tokenizer";
 
 /// A metric whose values do not all compare.
@@ -44,6 +45,13 @@ pub struct AlikeSet {
     pub variants: Vec<String>,
     /// What is theirs, for each thing that differs.
     pub measured: BTreeMap<String, String>,
+}
+
+impl MeasuredApart {
+    /// Whether nothing differs but how much of the text was measured, which measuring all of it would mend.
+    pub fn same_text_would_do(&self) -> bool {
+        self.differs == [MEASURED_TEXT]
+    }
 }
 
 impl AlikeSet {
@@ -217,7 +225,7 @@ impl Context {
         }
         let name = match self.loss_tokens > 1 {
             true => "eval.loss_tokens",
-            false => "the measured text",
+            false => MEASURED_TEXT,
         };
         let text = run.provenance.validation.clone().unwrap_or_default();
         let setting = own("eval.loss_tokens");

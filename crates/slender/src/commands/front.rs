@@ -34,13 +34,12 @@ pub fn pareto(args: &ParetoArgs) -> Result<(), CliError> {
         .map(|run| (run.name, run.variant))
         .collect();
     let mut results = collect(&args.dir)?;
-    comparable(&results, &args.by)?;
+    let by = comparable(&results, &args.by)?;
     let mut setting = None;
     if args.by.contains(&Objective::DecodeMs) {
         setting = decode_ms::measure(&args.dir, &results, &variants, &args.decode)?;
         results = collect(&args.dir)?;
     }
-    let by = comparable(&results, &args.by)?;
     let found = front(&results, &by, &variants);
     for line in left_out(&found.left_out) {
         output::talk(&line);
@@ -97,8 +96,13 @@ fn comparable(results: &SweepResults, by: &[Objective]) -> Result<Vec<Objective>
     for objective in &by {
         if let Some(apart) = objective.apart(results) {
             return Err(CliError::Usage(format!(
-                "`{objective}` was not measured alike in all runs: they differ in {}\n  hint: compare by something else; `slender sweep report` ranks those that were measured alike",
-                apart.differs.join(", ")
+                "`{objective}` was not measured alike in all runs: they differ in {}\n  hint: {}compare by something else; `slender sweep report` ranks those that were measured alike",
+                apart.differs.join(", "),
+                match apart.same_text_would_do() {
+                    true =>
+                        "sweep with eval.loss_tokens = 0, which measures all of the validation text, or ",
+                    false => "",
+                }
             )));
         }
     }
