@@ -22,8 +22,8 @@ pub(super) fn table(results: &SweepResults) -> Option<Table> {
             .iter()
             .enumerate()
             .map(|(index, (step, _))| match step {
-                Some(step) => column(&format!("step {step}"), unit),
-                None => column(&format!("rung {}", index + 1), unit),
+                Some(step) => column(format!("step {step}"), unit),
+                None => column(format!("rung {}", index + 1), unit),
             }),
     );
     let shown = search.trials.iter().take(MOST);
