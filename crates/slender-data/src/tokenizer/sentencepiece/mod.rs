@@ -33,6 +33,10 @@ enum Algorithm {
     Char,
 }
 
+/// Longest piece that is converted, in bytes. SentencePiece makes none above 64 characters by itself; the time
+/// that the merges of a piece take grows with the square of its length.
+const LONGEST: usize = 4096;
+
 /// Converts the file's bytes to the bytes of a `tokenizer.json`.
 pub(crate) fn to_json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let model = ModelProto::decode(bytes)
@@ -96,6 +100,12 @@ fn convert(
 ) -> Result<Value, String> {
     let mut ids: HashMap<&str, usize> = HashMap::new();
     for (id, piece) in pieces.iter().enumerate() {
+        let length = piece.piece().len();
+        if length > LONGEST {
+            return Err(format!(
+                "piece {id} is {length} bytes long; {LONGEST} at most are supported"
+            ));
+        }
         if ids.insert(piece.piece(), id).is_some() {
             return Err(format!("piece {:?} appears twice", piece.piece()));
         }

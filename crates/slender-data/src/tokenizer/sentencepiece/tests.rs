@@ -143,6 +143,8 @@ fn what_is_not_supported_is_named() {
     assert!(error(model(3, false, &[], plain())).contains("words"));
     assert!(error(model(2, false, &[("q", kind::UNUSED)], plain())).contains("unused"));
     assert!(error(model(2, false, &[("ab", kind::NORMAL)], plain())).contains("twice"));
+    let long = "a".repeat(4097);
+    assert!(error(model(2, false, &[(&long, kind::NORMAL)], plain())).contains("4097 bytes"));
     let broken = NormalizerSpec {
         precompiled_charsmap: Some(vec![1, 2, 3]),
         ..plain()
