@@ -96,7 +96,7 @@ pub fn run_local(
 }
 
 /// Rewrites the report unless another process does so now, or it is younger than five seconds, `at_least`, or
-/// [`REPORT_SHARE`] times what it took to write. Returns how long it took.
+/// `REPORT_SHARE` times what it took to write. Returns how long it took.
 ///
 /// The time it took is kept in `report.lock`, because in a large sweep every run may be a process of its own.
 ///
