@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn record(task: &str, doc_id: usize, right: bool) -> ExampleRecord {

@@ -1,4 +1,3 @@
-
 use super::*;
 use crate::fake::{CharTokenizer, HashModel};
 use crate::{DataSource, EvalOptions, evaluate, tasks};
