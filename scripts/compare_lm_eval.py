@@ -152,7 +152,10 @@ def run_harness(args):
     if not wanted:
         return
     manager = TaskManager()
-    model = HFLM(pretrained=str(args.model), device="cpu", dtype="float32", batch_size=args.batch_size)
+    model = HFLM(
+        pretrained=str(args.model), device="cpu", dtype="float32", batch_size=args.batch_size,
+        softmax_dtype=args.softmax_dtype,
+    )
     started = time.time()
     for name in wanted:
         if args.max_seconds and time.time() - started > args.max_seconds:
@@ -389,6 +392,7 @@ def main():
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--num-fewshot", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--softmax-dtype", help="HFLM's option of this name, such as float64; f32 without")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--max-seconds", type=float)
     parser.add_argument("--slender", default="target/release/slender")
