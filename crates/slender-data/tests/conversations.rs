@@ -222,3 +222,18 @@ fn parquet_gives_what_json_lines_give() {
         .to_string();
     assert!(error.contains("conversations.parquet: row 1"), "{error}");
 }
+
+#[test]
+fn a_row_that_is_no_object_is_an_error() {
+    for row in [
+        "[1]",
+        "\"x\"",
+        "3",
+        "null",
+        r#"[{"role": "user", "content": "a"}]"#,
+    ] {
+        let mut read = slender_data::read_conversations(row.as_bytes(), Path::new("c.jsonl"));
+        let error = read.next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("c.jsonl:1"), "{row}: {error}");
+    }
+}

@@ -13,7 +13,18 @@ pub(crate) const MAX_ANSWER: usize = 256;
 /// What ends an answer (TriviaQA's `until`), besides the tokenizer's end of text.
 const STOPS: [char; 3] = ['\n', '.', ','];
 
-/// The answer to each prompt, of at most `max_tokens` tokens.
+/// How far answers go, and how many are made at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// Tokens that end an answer beside the tokenizer's end.
+    pub ends: &'a [u32],
+    /// Tokens of a batch.
+    pub batch_tokens: usize,
+}
+
+/// The answer to each prompt.
 ///
 /// `progress` gets the prompt tokens done and in total.
 ///
@@ -23,11 +34,15 @@ pub(crate) fn answer(
     model: &mut dyn LanguageModel,
     tokenizer: &dyn TextEncoder,
     prompts: &[&[u32]],
-    max_tokens: usize,
-    batch_tokens: usize,
+    bounds: Bounds<'_>,
     mut cache: Option<&mut RowCache>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<String>, EvalError> {
+    let Bounds {
+        max_tokens,
+        ends,
+        batch_tokens,
+    } = bounds;
     let mut texts: HashMap<&[u32], String> = HashMap::new();
     let mut order: Vec<&[u32]> = prompts.to_vec();
     order.sort_unstable();
@@ -50,8 +65,8 @@ pub(crate) fn answer(
         let owned: Vec<Vec<u32>> = batch.iter().map(|prompt| prompt.to_vec()).collect();
         let end = tokenizer.end_token();
         let answers = model.generate(&owned, max_tokens, &mut |_, tokens| {
-            tokens.last().is_some_and(|last| Some(*last) == end)
-                || tokenizer.decode(tokens).contains(STOPS)
+            let ended = |last: &u32| Some(*last) == end || ends.contains(last);
+            tokens.last().is_some_and(ended) || tokenizer.decode(tokens).contains(STOPS)
         })?;
         let answers: Vec<String> = answers
             .iter()
@@ -99,22 +114,30 @@ mod tests {
     fn each_prompt_is_answered_once_however_they_are_batched() {
         let prompts: Vec<Vec<u32>> = (0..7).map(|i| vec![65 + i % 5, 66, 67]).collect();
         let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-        let run = |budget| {
+        let ended_by = |ends: &[u32], budget| {
             let mut model = HashModel::new(64);
             let texts = answer(
                 &mut model,
                 &CharTokenizer,
                 &prompts,
-                8,
-                budget,
+                Bounds {
+                    max_tokens: 8,
+                    ends,
+                    batch_tokens: budget,
+                },
                 None,
                 &mut |_, _| {},
             )
             .unwrap();
             (texts, model.calls.iter().map(|call| call.0).sum::<usize>())
         };
+        let run = |budget| ended_by(&[], budget);
         let (one, scored) = run(1);
         assert_eq!((scored, one.len(), &one[0]), (5, 7, &one[5]));
+        assert!(one.iter().any(|text| text.len() > 1), "{one:?}");
         assert_eq!(run(1000), (one, 5));
+        // Whatever token comes first, it is an end.
+        let any: Vec<u32> = (10..127).collect();
+        assert!(ended_by(&any, 1000).0.iter().all(|text| text.len() <= 1));
     }
 }

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::answers::answer;
+use crate::answers::{Bounds, answer};
 use crate::cache::{CacheKey, RowCache};
 use crate::data::{Altered, DataSource, TaskData};
 use crate::encode::{Fit, Tokenization};
@@ -40,6 +40,8 @@ pub struct EvalOptions {
     /// Put BOS before every context. Our training documents start with it, so our models expect it;
     /// many Hugging Face tokenizers (GPT-2, SmolLM2) add none, and then the harness adds none either.
     pub add_bos: bool,
+    /// Tokens that end a generated answer beside the tokenizer's end, as the model's files name them.
+    pub ends: Vec<u32>,
     /// Input tokens of a batch, what rows share counted once. Bounds memory, changes no score.
     pub batch_tokens: usize,
     /// The program and device that compute: another one rounds otherwise.
@@ -67,6 +69,7 @@ impl Default for EvalOptions {
             num_fewshot: 0,
             fewshot_seed: fewshot::DEFAULT_SEED,
             add_bos: true,
+            ends: Vec::new(),
             batch_tokens: 4096,
             engine: String::new(),
             cache: None,
@@ -276,12 +279,17 @@ fn open_cache(
     let Some(cache) = &options.cache else {
         return Ok(None);
     };
+    // Scores do not depend on them, answers do.
+    let ends = match task.output {
+        Output::Answer => format!(", ended by {:?}", options.ends),
+        _ => String::new(),
+    };
     let key = CacheKey {
         weights: cache.weights.clone(),
         tokenizer: tokenizer.fingerprint(),
         task: format!("{}@{}", task.name, task.version),
         settings: format!(
-            "harness {HARNESS_VERSION}, bos {}, at most {max_seq_len} tokens, {} shots of seed {}, {}",
+            "harness {HARNESS_VERSION}, bos {}, at most {max_seq_len} tokens, {} shots of seed {}, {}{ends}",
             options.add_bos,
             shots_of(task, options.num_fewshot),
             options.fewshot_seed,
@@ -303,16 +311,12 @@ fn run(
     let examples = plan.data.examples.iter().zip(&plan.encoded).enumerate();
     if plan.task.output == Output::Answer {
         let prompts: Vec<&[u32]> = plan.encoded.iter().map(|e| e.prompt.as_slice()).collect();
-        let limit = plan.answer_tokens;
-        let texts = answer(
-            model,
-            tokenizer,
-            &prompts,
-            limit,
-            options.batch_tokens,
-            cache,
-            on_batch,
-        )?;
+        let bounds = Bounds {
+            max_tokens: plan.answer_tokens,
+            ends: &options.ends,
+            batch_tokens: options.batch_tokens,
+        };
+        let texts = answer(model, tokenizer, &prompts, bounds, cache, on_batch)?;
         let records = examples
             .zip(texts)
             .map(|((doc_id, (example, encoded)), text)| {

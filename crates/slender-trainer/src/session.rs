@@ -18,11 +18,11 @@ use burn::tensor::Device;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use slender_config::{
-    Config, Content, DataConfig, DeviceSpec, ModelShape, Recompute, SourceRole, TokenizerKind,
-    human_bytes, human_count, human_seconds,
+    Config, Content, DataConfig, DeviceSpec, ModelShape, Recompute, SourceConfig, SourceRole,
+    TokenizerKind, human_bytes, human_count, human_seconds,
 };
 use slender_data::{Dataset, PrepareOptions, Tokenizer};
-use slender_model::Transformer;
+use slender_model::{GENERATION_CONFIG, Transformer};
 use std::path::{Path, PathBuf};
 
 /// How a run is started.
@@ -225,7 +225,19 @@ fn run(
         )));
     }
     let accounting = config.accounting_of(&shape);
-    let tokenizer = as_trained(config, tokenizer);
+    let begins = || {
+        let order = dataset.train(train.seq_len(), config.run.seed)?;
+        let first = order.sequence(0).inputs.first().copied();
+        let begun = tokenizer.document_start_id().map(i64::from);
+        Ok::<bool, TrainError>(first.map(i64::from) == begun)
+    };
+    let adds =
+        config.data.sources.iter().any(is_text) || begins_texts(config, &tokenizer) && begins()?;
+    // A run without settings begins texts so.
+    let tokenizer = match adds && tokenizer.settings().is_empty() {
+        true => tokenizer,
+        false => tokenizer.with_add_bos(adds),
+    };
     tokenizer.save_in(dir.root())?;
 
     let announced = early.is_some();
@@ -247,8 +259,12 @@ fn run(
     if !announced {
         announce(config, &model, done, target, peak, &device, &progress);
     }
-    if checkpoint.is_none() {
+    // Also when a run goes on whose beginning did not keep it, while the model is still there.
+    let from_is_there = config.model.from.as_ref().is_some_and(|from| from.exists());
+    if checkpoint.is_none() || from_is_there && !dir.root().join(GENERATION_CONFIG).is_file() {
         keep_generation_config(dir, config.model.from.as_deref(), &tokenizer)?;
+    }
+    if checkpoint.is_none() {
         let facts = RunFacts {
             provenance: &options.provenance,
             data_manifest: &manifest,
@@ -328,18 +344,22 @@ fn from_problem(message: String) -> TrainError {
     TrainError::Config(slender_config::ConfigError::Invalid(vec![problem]))
 }
 
-/// The tokenizer with settings that say whether a text begins with BOS as the model is trained: documents
-/// do; conversations begin as their template writes them. After these alone it is as with the tokenizer
-/// that the run began with.
-fn as_trained(config: &Config, tokenizer: Tokenizer) -> Tokenizer {
-    let mut sources = config.data.sources.iter();
-    let adds = sources.any(|s| s.role != SourceRole::Valid && s.content == Content::Text)
-        || tokenizer.begins_texts();
-    // A run without settings begins texts so.
-    match adds && tokenizer.settings().is_empty() {
-        true => tokenizer,
-        false => tokenizer.with_add_bos(adds),
-    }
+/// A source of texts that is trained on. Documents begin with BOS; conversations begin as their template writes
+/// them, and after these alone a text begins with BOS if both they and the texts of the model that the run began
+/// with do.
+fn is_text(source: &SourceConfig) -> bool {
+    source.role != SourceRole::Valid && source.content == Content::Text
+}
+
+/// Whether the texts of the model that the run begins with begin with BOS, as far as its tokenizer knows: by
+/// its template, by its settings, or because it is a run, which says so where they do not.
+fn begins_texts(config: &Config, tokenizer: &Tokenizer) -> bool {
+    let is_run = |from: &PathBuf| {
+        let has = |name: &str| from.join(name).is_file();
+        has("config.toml") || has("state.json")
+    };
+    let said = tokenizer.settings().add_bos();
+    tokenizer.begins_texts() || said.unwrap_or(config.model.from.as_ref().is_some_and(is_run))
 }
 
 /// The configured data; where the tokenizer's files are gone, as a checkpoint that a run began from may be,

@@ -26,6 +26,9 @@ fn keep_freed_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
+/// The exit code of a command that did its work and could not write the result to stdout.
+const LOST_OUTPUT: i32 = 70;
+
 fn main() {
     keep_freed_memory();
     let result = match Cli::parse().command {
@@ -49,5 +52,6 @@ fn main() {
         output::talk(&format!("error: {error}"));
         error.exit_code()
     });
-    std::process::exit(code);
+    let lost = code == slender_trainer::exit::FINISHED && output::is_lost();
+    std::process::exit(if lost { LOST_OUTPUT } else { code });
 }

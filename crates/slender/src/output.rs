@@ -1,11 +1,26 @@
-//! stdout is data, stderr is talk; a reader that closes the pipe early is no error.
+//! stdout is data, stderr is talk; a reader that closes the pipe early is no error, a full disk is one.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Writes `text` to stdout as it is.
+/// Whether data could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes `text` to stdout as it is. What cannot be written is said once; [`is_lost`] tells the end of the
+/// program.
 pub fn data(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        talk(&format!("error: cannot write to stdout: {error}"));
+    }
+}
+
+/// Whether some data never got to stdout.
+pub fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Writes `value` to stdout as indented JSON.

@@ -249,10 +249,24 @@ fn what_a_text_begins_with_is_what_the_model_was_trained_on() {
         };
         let generated = tokens(run);
         assert_eq!(generated, tokens(&folder));
+        // A checkpoint imported says the same.
+        let (checkpoint, copy) = (
+            format!("{run}/checkpoints/step-00000002"),
+            format!("{run}-in"),
+        );
+        let output = bench.slender(&["import", &checkpoint, "--out", &copy]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(generated, tokens(&copy));
         assert_eq!([adds, template, in_gguf], [generated == 2; 3], "{run}");
         adds
     };
     assert!(!begins("chats", &[]));
+    // Whatever names the model that it begins with: a run of texts, or what was exported of it.
+    let texts = "data.sources=[{ kind = \"files\", paths = [\"corpus.txt\"], role = \"train\" }]";
+    let no_validation = ["data.valid_fraction=0.0", "eval.loss_every=0"];
+    assert!(begins("texts", &[&[texts], &no_validation[..]].concat()));
+    assert!(!begins("chats-of-run", &["model.from=texts"]));
+    assert!(!begins("chats-of-export", &["model.from=texts-hf"]));
     let mixed = "data.sources=[{ kind = \"files\", paths = [\"chats.jsonl\"], content = \"conversations\" }, \
         { kind = \"files\", paths = [\"corpus.txt\"], role = \"train\" }]";
     assert!(begins("mixed", &[mixed]));

@@ -25,6 +25,9 @@ const FUEL: u64 = 1 << 20;
 /// them takes a few frames for each level. Only what is used takes memory.
 const STACK: usize = 1 << 30;
 
+/// Longest template in bytes. Each byte of a nested expression can take some frames of the parser's stack.
+const LONGEST: usize = 1 << 16;
+
 /// Time for a rendering. Fuel bounds what a template builds, but a list that holds another twice, which holds
 /// another twice, is small to build and endless to print or to compare. A rendering that uses up all of its
 /// fuel in the usual ways takes a fraction of a second.
@@ -88,9 +91,23 @@ impl ChatTemplate {
         environment.remove_filter("pprint");
         environment.remove_global("debug");
         environment.add_filter(GENERATION, generation);
+        if source.len() > LONGEST {
+            return Err(DataError::ChatTemplate {
+                name: name.to_owned(),
+                message: format!("has {} bytes, {LONGEST} at most are read", source.len()),
+            });
+        }
         let (source, marks_answers) = translate(source);
-        environment
-            .add_template_owned(NAME, source)
+        // The parser goes as deep as the source does.
+        let parse = move || {
+            let added = environment.add_template_owned(NAME, source);
+            added.map(|()| environment)
+        };
+        let environment = bounded(parse)
+            .map_err(|message| DataError::ChatTemplate {
+                name: name.to_owned(),
+                message,
+            })?
             .map_err(failure)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -206,7 +223,6 @@ impl ChatTemplate {
         };
         // The thread owns what it uses: one that has not come to an end is left behind.
         let inner = Arc::clone(inner);
-        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let render = move || {
             let template = inner.environment.get_template(NAME);
             let text = template
@@ -214,32 +230,39 @@ impl ChatTemplate {
                 .map_err(|e| failure(&inner.name, &e));
             // Freeing what the template has built can take as much stack as printing it.
             drop(context);
-            let _ = sender.send(text);
+            text
         };
-        let thread = std::thread::Builder::new()
-            .name("chat template".into())
-            .stack_size(STACK)
-            .spawn(render)
-            .map_err(|e| self.failure(&format!("no thread to render it in: {e}")))?;
-        // In slices, so that the time in which the whole program is stopped does not count.
-        let slice = PATIENCE / 100;
-        for _ in 0..100 {
-            match receiver.recv_timeout(slice) {
-                Ok(text) => {
-                    let _ = thread.join();
-                    return text;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.failure("the template engine failed"));
-                }
-            }
-        }
-        let seconds = PATIENCE.as_secs();
-        Err(self.failure(&format!(
-            "is not done after {seconds} seconds; lists that hold one another?"
-        )))
+        bounded(render).map_err(|message| self.failure(&message))?
     }
+}
+
+/// What `work` gives, done in a thread with [`STACK`] within [`PATIENCE`]; otherwise what went wrong. A thread
+/// that is not done is left behind.
+fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name("chat template".into())
+        .stack_size(STACK)
+        .spawn(move || {
+            // Nobody may be waiting any more.
+            let _ = sender.send(work());
+        })
+        .map_err(|e| format!("no thread for it: {e}"))?;
+    // In slices, so that the time in which the whole program is stopped does not count.
+    for _ in 0..100 {
+        match receiver.recv_timeout(PATIENCE / 100) {
+            Ok(done) => {
+                let _ = thread.join();
+                return Ok(done);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err("the template engine failed".into()),
+        }
+    }
+    let seconds = PATIENCE.as_secs();
+    Err(format!(
+        "is not done after {seconds} seconds; lists that hold one another?"
+    ))
 }
 
 /// minijinja's error as ours, with the template's line and without the rest of the template.

@@ -218,7 +218,8 @@ pub fn read_conversations(
                 line: number,
                 message: e.to_string(),
             })?;
-        messages(row["messages"].take()).map_err(|message| DataError::Conversation {
+        let row = row.get_mut("messages").map(serde_json::Value::take);
+        messages(row.unwrap_or_default()).map_err(|message| DataError::Conversation {
             place: format!("{}:{number}", name.display()),
             message,
         })

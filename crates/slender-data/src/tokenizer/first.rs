@@ -35,6 +35,21 @@ impl Tokenizer {
         Self::build(&self.inner.name, json.to_string().as_bytes(), settings)
     }
 
+    /// The same tokenizer without a template that puts a special token before a text, and settings that say so.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`]: none that is known.
+    pub fn not_beginning_texts(&self) -> Result<Self, DataError> {
+        if !self.begins_texts() {
+            return Ok(self.clone());
+        }
+        let mut json: Value = serde_json::from_str(&self.inner.json).unwrap_or_default();
+        json["post_processor"] = without(json["post_processor"].take());
+        let mut settings = self.inner.settings.clone();
+        settings.set("add_bos_token", json!(false));
+        Self::build(&self.inner.name, json.to_string().as_bytes(), settings)
+    }
+
     /// The same tokenizer with settings that say whether a text begins with BOS.
     pub fn with_add_bos(&self, adds: bool) -> Self {
         let mut settings = self.inner.settings.clone();
@@ -78,6 +93,21 @@ fn after(former: Value, template: Value) -> Value {
     }
 }
 
+/// What `processor` does beside a template that begins with a special token.
+fn without(mut processor: Value) -> Value {
+    if let Some(several) = processor["processors"].as_array_mut() {
+        several.retain(|part| !begins_with_token(part));
+        return match several.is_empty() {
+            true => Value::Null,
+            false => processor,
+        };
+    }
+    match begins_with_token(&processor) {
+        true => Value::Null,
+        false => processor,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +129,8 @@ mod tests {
             let once = plain.beginning_texts().unwrap();
             assert!(once.begins_texts() && once.settings().add_bos() == Some(true));
             assert_eq!(once.beginning_texts().unwrap().hash(), once.hash());
+            let never = once.not_beginning_texts().unwrap();
+            assert!(!never.begins_texts() && never.settings().add_bos() == Some(false));
             // The template is for others: ids here are the same.
             assert_eq!(once.encode("sea 7", false), plain.encode("sea 7", false));
         }

@@ -179,8 +179,9 @@ fn config(file: &Path, gguf: &GgufFile) -> Result<HfConfig, FormatError> {
         ffn: FfnKind::Swiglu,
         ffn_hidden: Some(need("feed_forward_length")?),
         max_seq_len: need("context_length")?,
-        rope_theta: float("rope.freq_base").unwrap_or(10_000.0),
+        rope_theta: float("rope.freq_base").map_or(10_000.0, as_written),
         norm_eps: float("attention.layer_norm_rms_epsilon")
+            .map(as_written)
             .ok_or_else(|| bad("`llama.attention.layer_norm_rms_epsilon` is missing".into()))?,
         init_std: 0.02,
         qk_norm: false,
@@ -299,4 +300,14 @@ pub(crate) fn metadata_of(config: &HfConfig, name: &str, dtype: Dtype) -> GgufMe
     meta.set("llama.rope.freq_base", s.rope_theta as f32);
     meta.set("llama.attention.layer_norm_rms_epsilon", s.norm_eps as f32);
     meta
+}
+
+/// A number that was written in f32, as the shortest decimal that f32 reads so: 1e-5 and not
+/// 9.999999747378752e-6.
+fn as_written(value: f64) -> f64 {
+    let single = value as f32;
+    match f64::from(single) == value {
+        true => single.to_string().parse().unwrap_or(value),
+        false => value,
+    }
 }

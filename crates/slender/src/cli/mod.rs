@@ -130,7 +130,7 @@ pub struct TrainArgs {
 /// Whether contexts start with the beginning-of-sequence token.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bos {
-    /// Yes for models trained by slender; for Hugging Face folders if their tokenizer adds it, as
+    /// Yes for models that slender trained on texts; for others if their tokenizer adds it, as
     /// lm-evaluation-harness does.
     Auto,
     /// Always.

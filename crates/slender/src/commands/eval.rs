@@ -61,6 +61,7 @@ fn score(args: &EvalArgs) -> Result<i32, CliError> {
     if let Some(max_length) = args.max_length {
         model = model.with_max_seq_len(max_length);
     }
+    options.ends = slender_model::infer::end_tokens(&loaded.dir, &loaded.tokenizer)?;
     options.batch_tokens = args.batch_tokens.unwrap_or_else(|| model.token_budget());
     if let Some(file) = &args.perplexity {
         let budget = options.batch_tokens;

@@ -93,7 +93,7 @@ impl Source {
         let adds = slender_eval::model_adds_bos(run, &self.dir)?;
         match adds {
             true => Ok((tokenizer.beginning_texts()?, true)),
-            false => Ok((tokenizer, false)),
+            false => Ok((tokenizer.not_beginning_texts()?, false)),
         }
     }
 }

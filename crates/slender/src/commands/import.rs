@@ -24,8 +24,16 @@ pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
     let model = Checkpoint::open(&source)?;
     // Before anything is written: a model without a tokenizer would be of no use.
     let mut tokenizer = tokenizer(args, &source, &model)?;
-    // llama2.c begins every text with BOS.
-    if model.format == SourceFormat::Llama2c {
+    // llama2.c begins every text with BOS; a checkpoint of slender says it beside the tokenizer.
+    let begins = match model.format {
+        SourceFormat::Llama2c => true,
+        SourceFormat::HuggingFace if source.join("state.json").is_file() => {
+            tokenizer = tokenizer.not_beginning_texts()?;
+            slender_eval::model_adds_bos(&source, &source)?
+        }
+        SourceFormat::HuggingFace | SourceFormat::Gguf => false,
+    };
+    if begins {
         tokenizer = tokenizer.beginning_texts()?;
     }
     if tokenizer.vocab_size() > model.config.shape.vocab_size {

@@ -22,7 +22,18 @@ pub fn read(path: &Path) -> Result<Tokenizer, CliError> {
                 path.display()
             ))
         })?;
-        return Ok(Tokenizer::from_file(&file)?);
+        let tokenizer = Tokenizer::from_file(&file)?;
+        let ours = [inside.as_path(), path]
+            .iter()
+            .any(|dir| dir.join("state.json").is_file() || dir.join("config.toml").is_file());
+        // A run says beside the tokenizer whether a text begins with BOS.
+        if !ours {
+            return Ok(tokenizer);
+        }
+        return match slender_eval::model_adds_bos(path, &inside)? {
+            true => Ok(tokenizer.beginning_texts()?),
+            false => Ok(tokenizer.not_beginning_texts()?),
+        };
     }
     if !path.exists() {
         return Err(CliError::Usage(format!(

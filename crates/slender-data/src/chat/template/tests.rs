@@ -69,6 +69,30 @@ fn a_template_that_does_not_end_is_stopped() {
     }
 }
 
+#[test]
+fn a_source_as_deep_as_it_is_long_does_not_overflow_the_stack() {
+    for (once, end) in [
+        ("1 + ", "1 }}"),
+        ("-", "1 }}"),
+        ("not ", "1 }}"),
+        ("(", "1 }}"),
+        ("[", "1 }}"),
+        ("{'a':", "1 }}"),
+        ("a(", "1 }}"),
+        ("a if b else ", "1 }}"),
+    ] {
+        let source = format!("{{{{ {}{end}", once.repeat(LONGEST / once.len() - 8));
+        let _ = render(&source);
+    }
+    for once in ["{% elif 1 %}b", "{% if 1 %}", "{% for a in b %}"] {
+        let source = format!("{{% if 1 %}}a{}", once.repeat(LONGEST / once.len() - 8));
+        let _ = render(&format!("{source}{{% endif %}}"));
+        let _ = render(&source);
+    }
+    let error = render(&"a".repeat(LONGEST + 1)).unwrap_err();
+    assert!(error.contains("bytes"), "{error}");
+}
+
 /// Small to build, endless to print or to compare: 2^60 items.
 #[test]
 fn a_list_that_holds_itself_many_times_over_is_given_up() {

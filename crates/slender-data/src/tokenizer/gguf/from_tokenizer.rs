@@ -48,7 +48,10 @@ impl GgufTokenizer {
         if is_sentencepiece(&json) {
             gguf.model = "llama".into();
             gguf.pre = Some("default".into());
-            gguf.add_space_prefix = Some(prefix_of(&json["normalizer"]).map_err(refuse)?);
+            let (prefix, note) =
+                prefix_of(&json["normalizer"], &json["pre_tokenizer"]).map_err(refuse)?;
+            gguf.add_space_prefix = Some(prefix);
+            notes.extend(note);
             gguf.scores = Some(gguf.scores_of(&merges).map_err(refuse)?);
             gguf.mark_bytes();
         } else {
@@ -122,7 +125,7 @@ impl GgufTokenizer {
     /// equals the leftmost, makes the merges of the list in its order.
     ///
     /// Tokens whose merges alternate in the list share a score, as LLaMA's runs of spaces do. Whether the list is
-    /// what such scores say is tested by making the list from them again.
+    /// what the scores say is tested by making the list from them again.
     fn scores_of(&self, merges: &[(String, String)]) -> Result<Vec<f32>, String> {
         let ids: HashMap<&str, usize> = self
             .tokens
@@ -141,12 +144,15 @@ impl GgufTokenizer {
         let mut order: Vec<_> = ranks.into_iter().collect();
         order.sort_by_key(|(_, (first, _))| *first);
         let mut scores = vec![0.0; self.tokens.len()];
-        let (mut score, mut end) = (0.0, None);
+        // First rank of each score, and whether several tokens have it.
+        let mut groups: Vec<(usize, bool)> = Vec::new();
+        let mut end = None;
         for (id, (first, last)) in order {
-            if end.is_none_or(|end| first > end) {
-                score = -(first as f32);
+            match groups.last_mut() {
+                Some(group) if end.is_some_and(|end| first <= end) => group.1 = true,
+                _ => groups.push((first, false)),
             }
-            scores[id] = score;
+            scores[id] = -(groups.last().map_or(0, |group| group.0) as f32);
             end = end.max(Some(last));
         }
         let pieces: Vec<Piece> = (self.tokens.iter().zip(&scores).enumerate())
@@ -166,17 +172,26 @@ impl GgufTokenizer {
                 "{left:?} and {right:?} are not merged, though {left}{right} is a token; llama.cpp merges them"
             ));
         }
-        let unequal = merges
-            .iter()
-            .zip(&again)
-            .find(|((left, right), again)| [left.as_str(), right] != **again);
-        match unequal {
-            None if merges.len() == again.len() => Ok(scores),
-            None => Err("a merge is in the list twice".into()),
-            Some(((left, right), [other_left, other_right])) => Err(format!(
-                "{left:?} and {right:?} are merged before {other_left:?} and {other_right:?}, which scores cannot say"
-            )),
+        if merges.len() != again.len() {
+            return Err("a merge is in the list twice".into());
         }
+        // Where one token has a score, the order of its own merges is nothing to llama.cpp, and files have any.
+        let shared = groups
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, several))| *several);
+        for (group, (first, _)) in shared {
+            let end = groups.get(group + 1).map_or(merges.len(), |next| next.0);
+            let pairs = merges[*first..end].iter().zip(&again[*first..end]);
+            for ((left, right), [other_left, other_right]) in pairs {
+                if [left, right] != [other_left, other_right] {
+                    return Err(format!(
+                        "{left:?} and {right:?} are merged before {other_left:?} and {other_right:?}, which scores cannot say"
+                    ));
+                }
+            }
+        }
+        Ok(scores)
     }
 
     fn mark_bytes(&mut self) {
@@ -219,14 +234,28 @@ fn is_sentencepiece(json: &Value) -> bool {
         || json["model"]["byte_fallback"] == true
 }
 
-/// Whether a space is put before a text, from the two rules that llama.cpp has as well.
-fn prefix_of(normalizer: &Value) -> Result<bool, String> {
+/// Whether a space is put before a text, from the rules that llama.cpp has as well, and a note where it has them
+/// nearly.
+fn prefix_of(normalizer: &Value, pre_tokenizer: &Value) -> Result<(bool, Option<String>), String> {
+    if pre_tokenizer["type"] == "Metaspace" && normalizer.is_null() {
+        if pre_tokenizer["replacement"] != "▁" || pre_tokenizer["split"] != false {
+            return Err("it cuts text at spaces before merging (Metaspace with `split`)".into());
+        }
+        let prefix = pre_tokenizer["prepend_scheme"] != "never";
+        let note = "llama.cpp puts a space before every text, this tokenizer not before one that begins with a space";
+        return Ok((prefix, prefix.then(|| note.into())));
+    }
+    if !pre_tokenizer.is_null() {
+        let kind = pre_tokenizer["type"].as_str().unwrap_or("unknown");
+        return Err(format!("it cuts text before merging ({kind})"));
+    }
     let steps = match normalizer["type"].as_str() {
         Some("Sequence") => normalizer["normalizers"]
             .as_array()
             .cloned()
             .unwrap_or_default(),
-        _ => vec![normalizer.clone()],
+        Some(_) => vec![normalizer.clone()],
+        None => Vec::new(),
     };
     let mut prefix = false;
     for step in &steps {
@@ -234,8 +263,12 @@ fn prefix_of(normalizer: &Value) -> Result<bool, String> {
         match kind {
             "Prepend" if step["prepend"] == "▁" => prefix = true,
             "Replace" if step["pattern"]["String"] == " " && step["content"] == "▁" => {}
-            _ => return Err(format!("it changes text before it splits it ({kind})")),
+            _ => {
+                return Err(format!(
+                    "it changes text before merging ({kind})\nhint: where there is a tokenizer.model, give that to `slender import --tokenizer`"
+                ));
+            }
         }
     }
-    Ok(prefix)
+    Ok((prefix, None))
 }

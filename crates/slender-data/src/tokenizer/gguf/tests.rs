@@ -94,6 +94,38 @@ fn pieces_of_one_score_stay_so() {
     let back = again.to_tokenizer("t").unwrap();
     assert_eq!(back.hash(), tokenizer.hash());
 
+    // The merges of one token may be in any order; transformers 5 writes the shorter left part first.
+    let mut json: serde_json::Value = serde_json::from_str(tokenizer.json()).unwrap();
+    let merges = json["model"]["merges"].as_array_mut().unwrap();
+    let join = |merge: &serde_json::Value| {
+        format!(
+            "{}{}",
+            merge[0].as_str().unwrap(),
+            merge[1].as_str().unwrap()
+        )
+    };
+    let at = (0..merges.len() - 1).find(|at| {
+        join(&merges[*at]) == join(&merges[at + 1]) && !join(&merges[*at]).contains("▁▁")
+    });
+    merges.swap(at.unwrap(), at.unwrap() + 1);
+    let other = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let (other, _) = GgufTokenizer::from_tokenizer(&other).unwrap();
+    assert_eq!(other.scores, again.scores);
+
+    // Metaspace, as transformers 5 writes it, is llama.cpp's space before a text, nearly.
+    let mut json: serde_json::Value = serde_json::from_str(tokenizer.json()).unwrap();
+    json["normalizer"] = serde_json::Value::Null;
+    json["pre_tokenizer"] = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false });
+    let metaspace = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let (gguf, notes) = GgufTokenizer::from_tokenizer(&metaspace).unwrap();
+    assert_eq!((gguf.add_space_prefix, notes.len()), (Some(true), 1));
+    json["pre_tokenizer"]["split"] = json!(true);
+    let split = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    let error = GgufTokenizer::from_tokenizer(&split)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("Metaspace"), "{error}");
+
     // Merges in an order that no scores give.
     let mut json: serde_json::Value = serde_json::from_str(tokenizer.json()).unwrap();
     let merges = json["model"]["merges"].as_array_mut().unwrap();
