@@ -263,6 +263,28 @@ fn a_sweep_that_cannot_run_is_refused_before_anything_is_written() {
     let plan = folder.run(&["sweep", "plan", "text.toml", "--flops-per-s", "1e9"]);
     assert!(plan.status.success(), "a plan may be for another machine");
     assert!(String::from_utf8_lossy(&plan.stderr).contains("warning: run `text`: "));
+    // The tasks' examples: a folder that is not there, one without the file, and other examples.
+    let tasks = "extends = \"base.toml\"\n[eval]\ntasks = [\"piqa\"]\ndata_dir = \"bench\"\n";
+    folder.write("tasks.toml", tasks);
+    folder.write("again.toml", tasks);
+    let sweep = ["sweep", "run", "tasks.toml", "again.toml"];
+    let said = refused(&sweep, "run `tasks`: `eval.data_dir`: task piqa: ");
+    assert!(said.contains("bench is not a directory"), "{said}");
+    assert_eq!(said.matches("eval.data_dir").count(), 1, "{said}");
+    std::fs::create_dir_all(folder.0.path().join("bench/piqa")).unwrap();
+    refused(&sweep, "the layout is <data dir>/piqa/validation.jsonl");
+    let slice = include_str!("../../slender-eval/fixtures/piqa.jsonl");
+    folder.write("bench/piqa/validation.jsonl", slice);
+    refused(&sweep, "`eval.data_dir`: task piqa: ");
+    let said = refused(&sweep, "has 40 examples");
+    assert!(said.contains("eval.allow_altered"), "{said}");
+    let plan = folder.run(&["sweep", "plan", "tasks.toml", "--flops-per-s", "1e9"]);
+    assert!(plan.status.success(), "a plan may be for another machine");
+    assert!(String::from_utf8_lossy(&plan.stderr).contains("warning: run `tasks`: "));
+    folder.write("tasks.toml", &format!("{tasks}allow_altered = true\n"));
+    let allowed = folder.run(&["sweep", "plan", "tasks.toml", "--flops-per-s", "1e9"]);
+    let said = String::from_utf8_lossy(&allowed.stderr);
+    assert!(!said.contains("eval.data_dir"), "{said}");
     refused(
         &[
             "search",

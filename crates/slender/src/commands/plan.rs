@@ -1,7 +1,9 @@
 //! `slender sweep plan`: the runs of a sweep, what they cost here, and which are done.
 
 use crate::cli::PlanArgs;
-use crate::commands::sweep::{check_device, check_plan, data_id, dir_of, missing_texts};
+use crate::commands::sweep::{
+    check_device, check_plan, data_id, dir_of, missing_texts, wrong_eval_data,
+};
 use crate::error::CliError;
 use crate::{commands, output};
 use slender_config::{human_bytes, human_count, human_seconds, plural};
@@ -27,7 +29,8 @@ pub fn run(args: &PlanArgs) -> Result<i32, CliError> {
     let runs = plan(&options)?;
     check_plan(&runs)?;
     // A plan for another machine is a plan all the same.
-    for problem in missing_texts(&runs) {
+    let problems = missing_texts(&runs).into_iter();
+    for problem in problems.chain(wrong_eval_data(&runs)) {
         output::talk(&format!("warning: {problem}"));
     }
     let search = planned_search(&options)?;

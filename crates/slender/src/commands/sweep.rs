@@ -2,7 +2,7 @@
 
 use crate::cli::executor::PrintKind;
 use crate::cli::{SweepArgs, SweepCommand};
-use crate::commands::train::check_names;
+use crate::commands::train::{check_data, check_names};
 use crate::commands::{executor, plan as plan_command, sweep_dir};
 use crate::error::CliError;
 use crate::output;
@@ -88,8 +88,8 @@ pub fn check_device(device: Option<&str>) -> Result<(), CliError> {
     })
 }
 
-/// What would fail when a run's turn comes: a device that this program is built without, and text that is
-/// not there. Runs that are trained need neither.
+/// What would fail when a run's turn comes: a device that this program is built without, text that is not
+/// there, and examples of the tasks that are missing or altered. Runs that are trained are not looked at.
 fn check_here(runs: &[PlannedRun], device: Option<&str>) -> Result<(), CliError> {
     let trained = |run: &&PlannedRun| {
         let status = Status::read(&run.dir).ok().flatten();
@@ -106,7 +106,8 @@ fn check_here(runs: &[PlannedRun], device: Option<&str>) -> Result<(), CliError>
             problems.push(format!("run `{}`: device `{device}`: {error}", run.name));
         }
     }
-    problems.extend(missing_texts(left));
+    problems.extend(missing_texts(left.iter().copied()));
+    problems.extend(wrong_eval_data(left));
     match problems.is_empty() {
         true => Ok(()),
         false => Err(CliError::Usage(format!(
@@ -139,6 +140,22 @@ pub fn missing_texts<'a>(runs: impl IntoIterator<Item = &'a PlannedRun>) -> Vec<
             problems.push(format!("run `{}`: {error}", run.name));
         }
         seen.push(data);
+    }
+    problems
+}
+
+/// What is wrong with the folders that hold the tasks' examples, each looked at once.
+pub fn wrong_eval_data<'a>(runs: impl IntoIterator<Item = &'a PlannedRun>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut problems = Vec::new();
+    for run in runs {
+        let eval = &run.config.eval;
+        if seen.insert((&eval.data_dir, &eval.tasks, eval.allow_altered))
+            && !eval.tasks.is_empty()
+            && let Err(error) = check_data(eval)
+        {
+            problems.push(format!("run `{}`: `eval.data_dir`: {error}", run.name));
+        }
     }
     problems
 }

@@ -5,7 +5,9 @@ use crate::error::CliError;
 use crate::{commands, output};
 use burn::tensor::Device;
 use slender_config::{Config, EvalConfig, human_count, human_seconds};
-use slender_eval::{Altered, BurnModel, DataSource, EvalOptions, EvalReport, Metric, TaskData};
+use slender_eval::{
+    Altered, BurnModel, DataSource, EvalError, EvalOptions, EvalReport, Metric, TaskData,
+};
 use slender_model::Transformer;
 use slender_trainer::{
     RunDir, StopFlag, TaskMetric, TrainHooks, TrainOptions, TrainOutcome, Verbosity, exit,
@@ -133,7 +135,7 @@ pub fn altered(allowed: bool) -> Altered {
 }
 
 /// Loads a folder's data for the tasks of `[eval]`, so that what is wrong with it shows before training.
-fn check_data(eval: &EvalConfig) -> Result<(), CliError> {
+pub fn check_data(eval: &EvalConfig) -> Result<(), EvalError> {
     let data = DataSource::from_setting(eval.data_dir.as_deref());
     if matches!(data, DataSource::Dir(_)) {
         for task in slender_eval::tasks::find_all(&eval.tasks)? {
@@ -149,7 +151,7 @@ fn evaluate(
     model: &Transformer,
     tokenizer: &slender_data::Tokenizer,
     device: &Device,
-) -> Result<EvalReport, slender_eval::EvalError> {
+) -> Result<EvalReport, EvalError> {
     let tasks = slender_eval::tasks::find_all(&eval.tasks)?;
     let options = EvalOptions {
         limit: (eval.limit > 0).then_some(eval.limit),
