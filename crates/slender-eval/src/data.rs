@@ -162,7 +162,19 @@ impl TaskData {
         source: &DataSource,
         altered: Altered,
     ) -> Result<Self, EvalError> {
-        let mut data = Self::read(task, source, POOL)?;
+        let mut data = Self::read(task, source, POOL).map_err(|error| match error {
+            EvalError::MissingData {
+                task: name, path, ..
+            } if is_folder(source) => {
+                let hint = pool_hint(task);
+                EvalError::MissingData {
+                    task: name,
+                    path,
+                    hint,
+                }
+            }
+            other => other,
+        })?;
         let published = tasks::published_train(task.name);
         match published {
             Some(sizes) if !sizes.contains(&data.examples.len()) => {
@@ -372,6 +384,25 @@ fn locate(task: &'static Task, dir: &Path, split: &str) -> Result<PathBuf, EvalE
         path,
         hint,
     })
+}
+
+/// Whether this is a directory that exists.
+fn is_folder(source: &DataSource) -> bool {
+    matches!(source, DataSource::Dir(dir) if dir.is_dir())
+}
+
+/// The way out where the file of the few-shot examples is missing.
+fn pool_hint(task: &Task) -> String {
+    let sizes = tasks::published_train(task.name);
+    let rows = match sizes.and_then(|sizes| sizes.first()) {
+        Some(rows) => format!(" ({rows} rows)"),
+        None => String::new(),
+    };
+    format!(
+        "few-shot examples are drawn from the {POOL} split: put that of {}{rows} there as JSON lines, or score \
+         without shots",
+        task.hub.repo
+    )
 }
 
 /// Splits whose file stands beside the missing one.

@@ -35,6 +35,25 @@ fn a_missing_file_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_missing_file_of_shots_asks_for_the_train_split() {
+    let dir = piqa_dir("");
+    let pool = |name, dir: &Path| {
+        let source = DataSource::Dir(dir.to_owned());
+        let task = tasks::find(name).unwrap();
+        let found = TaskData::load_pool(task, &source, Altered::Report);
+        found.unwrap_err().to_string()
+    };
+    let error = pool("piqa", dir.path());
+    assert!(error.contains("piqa/train.jsonl does not exist"), "{error}");
+    let repo = tasks::find("piqa").unwrap().hub.repo;
+    let hint = format!("the train split: put that of {repo} (16113 rows) there");
+    assert!(error.contains(&hint), "{error}");
+    assert!(!error.contains("1838"), "not those of validation: {error}");
+    let error = pool("piqa", &dir.path().join("absent"));
+    assert!(error.contains("is not a directory"), "{error}");
+}
+
+#[test]
 fn a_missing_field_is_named_with_file_and_line() {
     let dir = piqa_dir(concat!(
         r#"{"goal":"g","sol1":"a","sol2":"b","label":0}"#,
