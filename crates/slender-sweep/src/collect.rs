@@ -191,6 +191,10 @@ fn read_run(dir: &Path, run: ManifestRun, warnings: &mut Vec<String>) -> RunResu
 }
 
 fn task_scores(file: &TaskFile) -> BTreeMap<String, TaskScore> {
+    let content = |of: &BTreeMap<String, serde_json::Value>, task: &String| {
+        let content = of.get(task)?.get("content")?;
+        content.as_str().map(str::to_owned)
+    };
     let score = |task: &String| {
         let samples = file.n_samples.get(task).copied();
         let score = TaskScore {
@@ -202,6 +206,9 @@ fn task_scores(file: &TaskFile) -> BTreeMap<String, TaskScore> {
             examples_total: samples.map_or(0, |samples| samples.published.max(samples.original)),
             fixture: file.fixture.get(task).copied().unwrap_or(false),
             chance: file.chance.get(task).copied(),
+            content: content(&file.data, task),
+            fewshot_content: content(&file.fewshot_data, task),
+            warnings: file.warnings.get(task).cloned().unwrap_or_default(),
         };
         Some((task.clone(), score))
     };

@@ -82,6 +82,15 @@ pub struct TaskScore {
     pub fixture: bool,
     /// Accuracy of guessing.
     pub chance: Option<f64>,
+    /// `known`, `altered`, `not checked` or `fixture`: how the examples compare with the published split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The same of the examples in the prompts, where they are of another split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fewshot_content: Option<String>,
+    /// What the evaluation warned of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Unweighted mean over tasks; fractions.

@@ -93,6 +93,15 @@ pub struct TaskFile {
     /// Task → accuracy of guessing.
     #[serde(default)]
     pub chance: BTreeMap<String, f64>,
+    /// Task → `content`: whether its examples are those of the published split.
+    #[serde(default)]
+    pub data: BTreeMap<String, Value>,
+    /// Task → the same of the examples in its prompts, where they are of another split.
+    #[serde(default)]
+    pub fewshot_data: BTreeMap<String, Value>,
+    /// Task → what a reader of its scores must know.
+    #[serde(default)]
+    pub warnings: BTreeMap<String, Vec<String>>,
 }
 
 /// Examples of a task.

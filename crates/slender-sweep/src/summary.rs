@@ -74,6 +74,8 @@ pub(crate) fn summarize(results: &SweepResults) -> Vec<Sentence> {
     say(Caveat, tokenizers(&trained));
     say(Caveat, seeds(results, &trained));
     say(Caveat, slices(results));
+    say(Caveat, altered(results));
+    say(Caveat, unchecked(results));
     say(Caveat, task_sets(&scored));
     say(Caveat, unequal_budget(&trained));
     say(Caveat, unequal_size(&trained));
@@ -293,6 +295,37 @@ fn slices(results: &SweepResults) -> Option<String> {
     } else {
         None
     }
+}
+
+/// Tasks of which some run's examples, or those in its prompts, have this content.
+fn tasks_with(results: &SweepResults, content: &str) -> Vec<String> {
+    let of_runs = results.runs.iter().flat_map(|run| &run.tasks);
+    let with = of_runs.filter(|(_, score)| {
+        let both = [&score.content, &score.fewshot_content];
+        both.iter().any(|own| own.as_deref() == Some(content))
+    });
+    let names: std::collections::BTreeSet<&String> = with.map(|(task, _)| task).collect();
+    names.into_iter().cloned().collect()
+}
+
+fn altered(results: &SweepResults) -> Option<String> {
+    let tasks = tasks_with(results, "altered");
+    (!tasks.is_empty()).then(|| {
+        format!(
+            "The examples of {} differ from the published split (eval.allow_altered): the scores are not comparable with published ones. The warnings in results.json say what differs.",
+            list(&tasks)
+        )
+    })
+}
+
+fn unchecked(results: &SweepResults) -> Option<String> {
+    let tasks = tasks_with(results, "not checked");
+    (!tasks.is_empty()).then(|| {
+        format!(
+            "The content of the examples of {} was not checked against the published split, so whether the scores compare with published ones is not known.",
+            list(&tasks)
+        )
+    })
 }
 
 fn task_sets(scored: &[(&RunResult, Average)]) -> Option<String> {

@@ -72,8 +72,16 @@ pub(crate) struct Sets {
     pub apart: Option<MeasuredApart>,
 }
 
-/// What is told apart: what something is called, what must be equal, and how that is shown.
-type Facets = BTreeMap<&'static str, (String, String)>;
+/// What is told apart: what something is called, what must be equal (of each task, where it is one's of a task), and
+/// how that is shown.
+type Facets = BTreeMap<&'static str, (Parts, String)>;
+
+/// What must be equal, by task; under an empty name where it is of no task.
+type Parts = BTreeMap<String, String>;
+
+fn whole(key: impl Into<String>) -> Parts {
+    Parts::from([(String::new(), key.into())])
+}
 
 /// What all runs of a sweep together say about how to tell them apart.
 struct Context {
@@ -104,7 +112,10 @@ pub(crate) fn sets(groups: &[Group<'_>], metric: &Metric) -> Sets {
         if own.iter().any(|other| keys(other) != keys(&facets)) {
             // Seeds that were not measured alike compare with nothing.
             let name = groups[*index].name;
-            facets.insert("its seeds", (format!("mixed {name}"), "differ".into()));
+            facets.insert(
+                "its seeds",
+                (whole(format!("mixed {name}")), "differ".into()),
+            );
         }
         match sets
             .iter_mut()
@@ -121,11 +132,20 @@ pub(crate) fn sets(groups: &[Group<'_>], metric: &Metric) -> Sets {
     }
 }
 
-fn keys(facets: &Facets) -> Vec<(&'static str, &str)> {
+fn keys(facets: &Facets) -> Vec<(&'static str, &Parts)> {
     let pairs = facets.iter();
-    pairs
-        .map(|(name, (key, _))| (*name, key.as_str()))
-        .collect()
+    pairs.map(|(name, (key, _))| (*name, key)).collect()
+}
+
+/// Whether sets differ in what is called `name`: one of them lacks it, or a part that two have is not equal.
+fn differ(sets: &[(Facets, Vec<usize>)], name: &str) -> bool {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    sets.iter().any(|(facets, _)| match facets.get(name) {
+        None => true,
+        Some((parts, _)) => parts
+            .iter()
+            .any(|(task, own)| *seen.entry(task).or_insert(own) != own),
+    })
 }
 
 fn apart(sets: &[(Facets, Vec<usize>)], groups: &[Group<'_>], metric: &Metric) -> MeasuredApart {
@@ -133,12 +153,9 @@ fn apart(sets: &[(Facets, Vec<usize>)], groups: &[Group<'_>], metric: &Metric) -
         .iter()
         .flat_map(|(facets, _)| facets.keys().copied())
         .collect();
-    let key = |facets: &Facets, name: &str| facets.get(name).map(|(key, _)| key.clone());
-    let differing = names.into_iter().filter(|name| {
-        let first = key(&sets[0].0, name);
-        sets.iter().any(|(facets, _)| key(facets, name) != first)
-    });
-    let differing: Vec<&'static str> = differing.collect();
+    let differing: Vec<&'static str> = (names.into_iter())
+        .filter(|name| differ(sets, name))
+        .collect();
     let alike = sets.iter().map(|(facets, members)| AlikeSet {
         variants: members
             .iter()
@@ -198,7 +215,7 @@ impl Context {
                     Some(size) => format!("of {size}"),
                     None => own.get(..8).unwrap_or(&own).to_owned(),
                 };
-                facets.insert("the tokenizer", (own, shown));
+                facets.insert("the tokenizer", (whole(own), shown));
                 facets
             }
             Metric::Average => of_scores(run, self.limits > 1, &|_| true),
@@ -209,7 +226,8 @@ impl Context {
 
     fn of_loss(&self, run: &RunResult) -> Facets {
         let mut facets = Facets::new();
-        let mut add = |name, key: String, shown: String| _ = facets.insert(name, (key, shown));
+        let mut add =
+            |name, key: String, shown: String| _ = facets.insert(name, (whole(key), shown));
         let own = |key: &str| run.settings.get(key).cloned().unwrap_or_default();
         let length = run.facts.seq_len.to_string();
         add("train.seq_len", length.clone(), length);
@@ -306,37 +324,51 @@ fn of_scores(run: &RunResult, by_limit: bool, wanted: &dyn Fn(&str) -> bool) -> 
     let Some(settings) = &run.provenance.evaluation else {
         return facets;
     };
-    let mut add = |name, key: String, shown: String| _ = facets.insert(name, (key, shown));
+    let mut add = |name, parts: Parts, shown: String| _ = facets.insert(name, (parts, shown));
     let EvalSettings {
         protocol,
         num_fewshot,
         fewshot_seed,
         tasks,
     } = settings;
-    add("the protocol", protocol.clone(), protocol.clone());
+    add("the protocol", whole(protocol), protocol.clone());
     let shots = num_fewshot.unwrap_or(0);
     let shown = match fewshot_seed {
         Some(seed) if shots > 0 => format!("{shots} (seed {seed})"),
         _ => shots.to_string(),
     };
-    add("the number of shots", shown.clone(), shown);
+    add("the number of shots", whole(&shown), shown);
     let own = || tasks.iter().filter(|(task, _)| wanted(task));
     let names: Vec<&str> = own().map(|(task, _)| task.as_str()).collect();
-    add("the tasks", names.join(" "), names.join(" "));
+    add("the tasks", whole(names.join(" ")), names.join(" "));
     let data = own().map(|(task, data)| {
         let (split, version) = (&data.split, &data.version);
-        format!("{task} {:?} {split:?} {version:?}\n", data.data)
+        let own = format!("{:?} {split:?} {version:?}", data.data);
+        (task.clone(), own)
     });
-    let data: String = data.collect();
-    add("the tasks' data", data, String::new());
-    let counts: Vec<u64> = own().filter_map(|(_, data)| data.examples).collect();
-    let key = format!("{counts:?}");
+    add("the tasks' data", data.collect(), String::new());
+    let counts: BTreeMap<String, u64> = own()
+        .filter_map(|(task, data)| Some((task.clone(), data.examples?)))
+        .collect();
+    let total: u64 = counts.values().sum();
+    let first = counts.values().next().copied().unwrap_or(0);
+    let shown = match counts.len() {
+        0 | 1 => format!("{total} questions"),
+        _ if counts.values().all(|count| *count == first) => format!("{first} questions a task"),
+        _ => format!("{total} questions in all"),
+    };
     let name = if by_limit {
         "eval.limit"
     } else {
         "the questions"
     };
-    let total: u64 = counts.iter().sum();
-    add(name, key, format!("{total} questions"));
+    let counts = counts.into_iter();
+    add(
+        name,
+        counts
+            .map(|(task, count)| (task, count.to_string()))
+            .collect(),
+        shown,
+    );
     facets
 }

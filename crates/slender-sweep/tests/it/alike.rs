@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use slender_sweep::search::{Objective, front};
-use slender_sweep::{SweepOptions, SweepResults, Verdict, collect, plan, write_report};
+use slender_sweep::{
+    SentenceKind, SweepOptions, SweepResults, Verdict, collect, plan, write_report,
+};
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,9 @@ pub struct Made {
     pub text: (u64, u64),
     pub questions: u64,
     pub right: f64,
+    pub tasks: &'static [&'static str],
+    /// How the tasks' examples compare with the published ones.
+    pub content: &'static str,
 }
 
 pub const USUAL: Made = Made {
@@ -32,6 +37,8 @@ pub const USUAL: Made = Made {
     text: (1000, 4000),
     questions: 100,
     right: 0.5,
+    tasks: &["arc_easy", "boolq"],
+    content: "known",
 };
 
 /// Writes a sweep directory of these runs.
@@ -60,9 +67,22 @@ pub fn make(folder: &Path, runs: &[Made]) -> PathBuf {
         )
         .unwrap();
         write("run.json", json!({"format": "slender-run/1", "data_manifest": run.manifest, "tokenizer_hash": run.tokenizer})).unwrap();
-        write("eval/final.json", json!({"format": "slender-eval/1", "results": {"arc_easy": {"acc,none": run.right}, "boolq": {"acc,none": run.right}},
-            "n-samples": {"arc_easy": {"original": 500, "effective": run.questions}, "boolq": {"original": 500, "effective": run.questions}},
-            "protocol": {"name": "lm-eval", "version": "0.4.13"}, "settings": {"num_fewshot": 0}})).unwrap();
+        let of_tasks = |value: Value| -> Value {
+            let pairs = run
+                .tasks
+                .iter()
+                .map(|task| ((*task).to_owned(), value.clone()));
+            Value::Object(pairs.collect())
+        };
+        write(
+            "eval/final.json",
+            json!({"format": "slender-eval/1", "results": of_tasks(json!({"acc,none": run.right})),
+            "n-samples": of_tasks(json!({"original": 500, "effective": run.questions})),
+            "data": of_tasks(json!({"blake3": "dddd", "content": run.content})),
+            "warnings": of_tasks(json!(["a warning"])),
+            "protocol": {"name": "lm-eval", "version": "0.4.13"}, "settings": {"num_fewshot": 0}}),
+        )
+        .unwrap();
         entries.push(json!({"name": name, "variant": run.variant, "seed": run.seed, "config": format!("runs/{name}/config.toml"), "dir": relative, "facts": planned.facts}));
     }
     std::fs::write(
@@ -205,10 +225,63 @@ fn scores_on_other_questions_are_not_compared_and_losses_still_are() {
     assert!(compared(&results, LOSS));
     let text = said(&results);
     assert!(
-        text.contains("eval.limit") && text.contains("20 questions"),
+        text.contains("eval.limit") && text.contains("10 questions a task"),
         "{text}"
     );
     assert!(!text.contains("highest mean"), "{text}");
+}
+
+#[test]
+fn other_tasks_are_no_other_limit_and_no_other_data() {
+    let (_folder, _, results) = results(&pair(|run| run.tasks = &["arc_easy"]));
+    assert!(compared(&results, "arc_easy") && !compared(&results, "average"));
+    let apart = |metric: &str| {
+        let mut all = results.measured_apart.iter();
+        all.find(|apart| apart.metric == metric)
+    };
+    assert_eq!(apart("average").unwrap().differs, ["the tasks"]);
+    assert_eq!(apart("arc_easy"), None);
+    // What the tasks that both have do differ in is named.
+    let (_folder, _, results) = self::results(&pair(|run| {
+        run.sets = &["eval.limit=10"];
+        (run.tasks, run.questions) = (&["arc_easy"], 10);
+    }));
+    let average = &results.measured_apart;
+    let average = average.iter().find(|apart| apart.metric == "average");
+    assert_eq!(average.unwrap().differs, ["eval.limit", "the tasks"]);
+}
+
+#[test]
+fn examples_that_are_not_the_published_ones_are_told() {
+    let (_folder, _, found) = results(&pair(|_| {}));
+    assert!(
+        !said(&found).contains("published split"),
+        "{}",
+        said(&found)
+    );
+    for (content, words) in [
+        ("altered", "and boolq differ from the published split"),
+        ("not checked", "and boolq was not checked"),
+    ] {
+        let (_folder, dir, found) = results(&pair(|run| run.content = content));
+        let caveat = found.summary.iter().find(|s| s.text.contains(words));
+        assert_eq!(
+            caveat.unwrap().kind,
+            SentenceKind::Caveat,
+            "{}",
+            said(&found)
+        );
+        write_report(&found, &dir).unwrap();
+        for file in ["report.md", "report.html"] {
+            let text = std::fs::read_to_string(dir.join(file)).unwrap();
+            assert!(text.contains(words), "{file}");
+        }
+        let json = std::fs::read_to_string(dir.join("results.json")).unwrap();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let task = &json["runs"][2]["tasks"]["boolq"];
+        assert_eq!(task["content"], content);
+        assert_eq!(task["warnings"], json!(["a warning"]));
+    }
 }
 
 #[test]
