@@ -12,6 +12,7 @@ use slender_sweep::search::{
 use slender_sweep::{
     ClaimOptions, Manifest, MeasuredApart, SweepError, SweepResults, SweepState, collect,
 };
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Prints the Pareto front of a sweep.
@@ -309,8 +310,9 @@ fn standing_text(found: &Standing) -> String {
     if found.search.metric == Metric::ValidBitsPerByte {
         text += "losses are in bits per byte\n";
     }
+    let seeds: BTreeSet<u64> = found.tuned.iter().map(|tuned| tuned.seed).collect();
     for tuned in &found.tuned {
-        text += &tuned_text(tuned);
+        text += &tuned_text(tuned, seeds.len() > 1);
     }
     let share = 100.0 * found.share_of_everything;
     text += &match found.search.method {
@@ -320,13 +322,16 @@ fn standing_text(found: &Standing) -> String {
     text
 }
 
-fn tuned_text(tuned: &Tuned) -> String {
-    let axes: Vec<String> = (tuned.axes.iter())
+fn tuned_text(tuned: &Tuned, with_seed: bool) -> String {
+    let mut axes: Vec<String> = (tuned.axes.iter())
         .map(|(key, value)| match value {
             Value::String(text) => format!("{key} {text}"),
             other => format!("{key} {other}"),
         })
         .collect();
+    if with_seed {
+        axes.push(format!("seed {}", tuned.seed));
+    }
     let name = if axes.is_empty() {
         "all".to_owned()
     } else {
@@ -357,4 +362,35 @@ fn tuned_text(tuned: &Tuned) -> String {
         None => {}
     }
     text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_tuned_for_several_seeds_names_them() {
+        let tuned = Tuned {
+            axes: [("model.n_layers".to_owned(), 2.into())].into(),
+            seed: 1,
+            candidates: vec![(1e-3, Some(2.0)), (2e-3, Some(1.0))],
+            best: Some(2e-3),
+            at_edge: true,
+            parabola: None,
+        };
+        let one = tuned_text(&tuned, false);
+        assert!(one.starts_with("model.n_layers 2: best"), "{one}");
+        let several = tuned_text(&tuned, true);
+        assert!(
+            several.starts_with("model.n_layers 2, seed 1: best"),
+            "{several}"
+        );
+        let alone = Tuned {
+            axes: Default::default(),
+            best: None,
+            ..tuned
+        };
+        let text = tuned_text(&alone, true);
+        assert_eq!(text, "seed 1: 2 of 2 candidates measured\n");
+    }
 }
