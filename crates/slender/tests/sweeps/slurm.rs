@@ -294,10 +294,11 @@ fn an_array_survives_what_befalls_jobs() {
             "sleep 1",
         ];
         site.cluster.slurm("sbatch", &urgent);
-        spare(preempted);
+        // Frozen until Slurm acts, or it would be done before.
         site.until("the preempted element waits", || {
             site.state(preempted) != "RUNNING"
         });
+        spare(preempted);
 
         // A time limit: a frozen element cannot be done before the warning comes.
         let used = [cancelled, orphaned, preempted];
