@@ -94,7 +94,7 @@ def main():
     single = score(AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32))
     orders = [score(reordered(args.model, seed)) for seed in range(args.orders)]
     spread = " | f32, reordered: least to largest" if orders else ""
-    print(f"| example, choice | tokens | exact | slender's error | the harness's | f32, alone{spread} |")
+    print(f"| example, choice | tokens | exact | slender's error | the harness's | f32, softmax in f64{spread} |")
     print("|---|---:|---:|---:|---:|---:|" + ("---:|" if orders else ""))
     for i, (name, a, b, _) in enumerate(numbers):
         tokens, true = exact[i]

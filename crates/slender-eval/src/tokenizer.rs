@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use slender_data::{Tokenizer, begins_with_token};
+use slender_model::is_run_or_checkpoint;
 
 use crate::error::EvalError;
 use crate::model::TextEncoder;
@@ -53,9 +54,7 @@ impl TextEncoder for Tokenizer {
 /// # Errors
 /// A file that cannot be read or is no JSON.
 pub fn model_adds_bos(model: &Path, weights_dir: &Path) -> Result<bool, EvalError> {
-    let ours = [model, weights_dir]
-        .iter()
-        .any(|dir| dir.join("config.toml").is_file() || dir.join("state.json").is_file());
+    let ours = is_run_or_checkpoint(model) || is_run_or_checkpoint(weights_dir);
     let (dir, other) = (weights_dir, model);
     let read = |name: &str| -> Result<Option<Value>, EvalError> {
         let path = [dir, other].map(|dir| dir.join(name));

@@ -71,6 +71,11 @@ pub(crate) fn llama2c_file(dir: &Path) -> Option<PathBuf> {
     files_ending(dir, "bin").into_iter().find(fits)
 }
 
+/// Whether `dir` is a run directory of slender or one of its checkpoints.
+pub fn is_run_or_checkpoint(dir: &Path) -> bool {
+    dir.join("config.toml").is_file() || dir.join("state.json").is_file()
+}
+
 /// The folder with `config.json` and weights behind `path`: itself, or a run's newest checkpoint.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ pub use checkpoint::{Checkpoint, SourceFormat};
 pub use dtype::Dtype;
 pub use error::FormatError;
 pub use export::{DEFAULT_SHARD_BYTES, Storage, write_gguf, write_model};
-pub use folder::{Unfinished, resolve_model_dir, step_of, weight_files};
+pub use folder::{Unfinished, is_run_or_checkpoint, resolve_model_dir, step_of, weight_files};
 pub use generation::{
     GENERATION_CONFIG, check_generation_config, end_tokens, inherited_generation_config,
 };

@@ -18,7 +18,8 @@ pub use dropout::Dropout;
 pub use init::initial_values;
 pub use loaded::{LoadedModel, tokenizer_file, weights_hash};
 pub use slender_formats::{
-    GENERATION_CONFIG, HfConfig, SharingRecord, inherited_generation_config, resolve_model_dir,
+    GENERATION_CONFIG, HfConfig, SharingRecord, inherited_generation_config, is_run_or_checkpoint,
+    resolve_model_dir,
 };
 pub use transformer::{Decoder, Embedding, Part, Transformer, Values};
 pub use weights::{ModelError, NamedTensor, read_weights, weight_names, write_tensors};

@@ -22,7 +22,7 @@ use slender_config::{
     TokenizerKind, human_bytes, human_count, human_seconds,
 };
 use slender_data::{Dataset, PrepareOptions, Tokenizer};
-use slender_model::{GENERATION_CONFIG, Transformer};
+use slender_model::{GENERATION_CONFIG, Transformer, is_run_or_checkpoint};
 use std::path::{Path, PathBuf};
 
 /// How a run is started.
@@ -354,12 +354,9 @@ fn is_text(source: &SourceConfig) -> bool {
 /// Whether the texts of the model that the run begins with begin with BOS, as far as its tokenizer knows: by
 /// its template, by its settings, or because it is a run, which says so where they do not.
 fn begins_texts(config: &Config, tokenizer: &Tokenizer) -> bool {
-    let is_run = |from: &PathBuf| {
-        let has = |name: &str| from.join(name).is_file();
-        has("config.toml") || has("state.json")
-    };
+    let from = config.model.from.as_deref();
     let said = tokenizer.settings().add_bos();
-    tokenizer.begins_texts() || said.unwrap_or(config.model.from.as_ref().is_some_and(is_run))
+    tokenizer.begins_texts() || said.unwrap_or(from.is_some_and(is_run_or_checkpoint))
 }
 
 /// The configured data; where the tokenizer's files are gone, as a checkpoint that a run began from may be,

@@ -6,6 +6,7 @@ use super::parts::{
     read_overrides, read_variants,
 };
 use super::reader::{Reader, kind, nearest};
+use super::section::read_toml;
 use super::space::Space;
 use crate::error::{ConfigError, Origin, Problem};
 use crate::load::{self, Merged};
@@ -75,12 +76,7 @@ impl SweepFile {
     /// # Errors
     /// All problems found, each with file, line, key and a hint.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            file: path.to_owned(),
-            source,
-        })?;
-        let mut merged = load::parse(&text, path)?;
-        merged.file = path.to_owned();
+        let merged = read_toml(path)?;
         if !merged.table.contains_key("sweep") {
             return Err(ConfigError::Invalid(vec![Problem {
                 origin: Some(Origin::File {

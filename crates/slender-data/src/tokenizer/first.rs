@@ -14,39 +14,29 @@ impl Tokenizer {
         begins_with_token(&json["post_processor"])
     }
 
-    /// The same tokenizer with a template that puts the document's first token
-    /// ([`Tokenizer::document_start_id`]) before a text, and settings that say so; as it is if it has one or
-    /// there is no such token.
+    /// The same tokenizer, in whose `tokenizer.json` a template puts the document's first token
+    /// ([`Tokenizer::document_start_id`]) before a text if `begins`, and none otherwise; the settings say it too. As
+    /// it is if that is so already, or if there is no such token.
     ///
     /// # Errors
     /// [`DataError::Tokenizer`]: none that is known.
-    pub fn beginning_texts(&self) -> Result<Self, DataError> {
-        let first = self.document_start_id();
-        let Some((id, name)) = first.and_then(|id| Some((id, self.id_to_token(id)?))) else {
+    pub fn with_texts_begun(&self, begins: bool) -> Result<Self, DataError> {
+        let mut json: Value = serde_json::from_str(&self.inner.json).unwrap_or_default();
+        let processor = json["post_processor"].take();
+        if begins_with_token(&processor) == begins {
             return Ok(self.clone());
+        }
+        json["post_processor"] = if begins {
+            let first = self.document_start_id();
+            let Some((id, name)) = first.and_then(|id| Some((id, self.id_to_token(id)?))) else {
+                return Ok(self.clone());
+            };
+            after(processor, template(&name, id))
+        } else {
+            without(processor)
         };
-        let mut json: Value = serde_json::from_str(&self.inner.json).unwrap_or_default();
-        if begins_with_token(&json["post_processor"]) {
-            return Ok(self.clone());
-        }
-        json["post_processor"] = after(json["post_processor"].take(), template(&name, id));
         let mut settings = self.inner.settings.clone();
-        settings.set("add_bos_token", json!(true));
-        Self::build(&self.inner.name, json.to_string().as_bytes(), settings)
-    }
-
-    /// The same tokenizer without a template that puts a special token before a text, and settings that say so.
-    ///
-    /// # Errors
-    /// [`DataError::Tokenizer`]: none that is known.
-    pub fn not_beginning_texts(&self) -> Result<Self, DataError> {
-        if !self.begins_texts() {
-            return Ok(self.clone());
-        }
-        let mut json: Value = serde_json::from_str(&self.inner.json).unwrap_or_default();
-        json["post_processor"] = without(json["post_processor"].take());
-        let mut settings = self.inner.settings.clone();
-        settings.set("add_bos_token", json!(false));
+        settings.set("add_bos_token", json!(begins));
         Self::build(&self.inner.name, json.to_string().as_bytes(), settings)
     }
 
@@ -126,16 +116,17 @@ mod tests {
             json["post_processor"] = former;
             let plain = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
             assert!(!plain.begins_texts());
-            let once = plain.beginning_texts().unwrap();
+            let once = plain.with_texts_begun(true).unwrap();
             assert!(once.begins_texts() && once.settings().add_bos() == Some(true));
-            assert_eq!(once.beginning_texts().unwrap().hash(), once.hash());
-            let never = once.not_beginning_texts().unwrap();
+            assert_eq!(once.with_texts_begun(true).unwrap().hash(), once.hash());
+            let never = once.with_texts_begun(false).unwrap();
             assert!(!never.begins_texts() && never.settings().add_bos() == Some(false));
             // The template is for others: ids here are the same.
             assert_eq!(once.encode("sea 7", false), plain.encode("sea 7", false));
         }
         let first = trained.document_start_id().unwrap();
-        let python = tokenizers::Tokenizer::from_bytes(trained.beginning_texts().unwrap().json());
+        let python =
+            tokenizers::Tokenizer::from_bytes(trained.with_texts_begun(true).unwrap().json());
         let ids = python.unwrap().encode("sea 7", true).unwrap();
         assert_eq!(ids.get_ids()[0], first);
         assert_eq!(ids.get_ids()[1..], trained.encode("sea 7", false));

@@ -83,7 +83,7 @@ impl Tokenizer {
         let tokenizer = Self::build(&path.display().to_string(), &bytes, settings)?;
         // A SentencePiece model cannot say it; a `tokenizer.json` says it itself.
         match adds_bos {
-            Some(true) if !is_json(&bytes) => tokenizer.beginning_texts(),
+            Some(true) if !is_json(&bytes) => tokenizer.with_texts_begun(true),
             _ => Ok(tokenizer),
         }
     }

@@ -91,10 +91,7 @@ impl Source {
         let tokenizer = Tokenizer::from_file(&self.tokenizer_file)?;
         let run = self.run.as_ref().unwrap_or(&self.dir);
         let adds = slender_eval::model_adds_bos(run, &self.dir)?;
-        match adds {
-            true => Ok((tokenizer.beginning_texts()?, true)),
-            false => Ok((tokenizer.not_beginning_texts()?, false)),
-        }
+        Ok((tokenizer.with_texts_begun(adds)?, adds))
     }
 }
 

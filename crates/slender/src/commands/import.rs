@@ -26,15 +26,14 @@ pub fn run(args: &ImportArgs) -> Result<i32, CliError> {
     let mut tokenizer = tokenizer(args, &source, &model)?;
     // llama2.c begins every text with BOS; a checkpoint of slender says it beside the tokenizer.
     let begins = match model.format {
-        SourceFormat::Llama2c => true,
+        SourceFormat::Llama2c => Some(true),
         SourceFormat::HuggingFace if source.join("state.json").is_file() => {
-            tokenizer = tokenizer.not_beginning_texts()?;
-            slender_eval::model_adds_bos(&source, &source)?
+            Some(slender_eval::model_adds_bos(&source, &source)?)
         }
-        SourceFormat::HuggingFace | SourceFormat::Gguf => false,
+        SourceFormat::HuggingFace | SourceFormat::Gguf => None,
     };
-    if begins {
-        tokenizer = tokenizer.beginning_texts()?;
+    if let Some(begins) = begins {
+        tokenizer = tokenizer.with_texts_begun(begins)?;
     }
     if tokenizer.vocab_size() > model.config.shape.vocab_size {
         return Err(CliError::Usage(format!(
@@ -159,7 +158,7 @@ fn read_tokenizer(file: &Path) -> Result<Tokenizer, CliError> {
     if kind == Some("json") || tokenizer.settings().add_bos() == Some(false) {
         return Ok(tokenizer);
     }
-    Ok(tokenizer.beginning_texts()?)
+    Ok(tokenizer.with_texts_begun(true)?)
 }
 
 /// Takes over what the source says of generating text.

@@ -4,7 +4,7 @@ use super::gguf_fields;
 use crate::error::CliError;
 use slender_data::Tokenizer;
 use slender_formats::gguf::GgufFile;
-use slender_formats::{Blob, llama2c};
+use slender_formats::{Blob, is_run_or_checkpoint, llama2c};
 use std::path::Path;
 
 /// Reads a tokenizer.json, a SentencePiece model, a llama2.c tokenizer or that of a GGUF file, or finds one
@@ -23,17 +23,12 @@ pub fn read(path: &Path) -> Result<Tokenizer, CliError> {
             ))
         })?;
         let tokenizer = Tokenizer::from_file(&file)?;
-        let ours = [inside.as_path(), path]
-            .iter()
-            .any(|dir| dir.join("state.json").is_file() || dir.join("config.toml").is_file());
         // A run says beside the tokenizer whether a text begins with BOS.
-        if !ours {
+        if !is_run_or_checkpoint(&inside) && !is_run_or_checkpoint(path) {
             return Ok(tokenizer);
         }
-        return match slender_eval::model_adds_bos(path, &inside)? {
-            true => Ok(tokenizer.beginning_texts()?),
-            false => Ok(tokenizer.not_beginning_texts()?),
-        };
+        let adds = slender_eval::model_adds_bos(path, &inside)?;
+        return Ok(tokenizer.with_texts_begun(adds)?);
     }
     if !path.exists() {
         return Err(CliError::Usage(format!(
